@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Headers that the kernel's own bindings leave out, or leave opaque. A counterpart of rust/bindings/bindings_helper.h.
+ */
+#include <linux/kernel.h>
+#include <linux/device.h>
+#include <linux/dma-direct.h>
+#include <linux/dma-map-ops.h>
+#include <linux/irqdomain.h>
+#include <linux/kobject.h>
+#include <linux/msi.h>
+#include <linux/notifier.h>
+#include <linux/ntb.h>
+#include <linux/pci.h>
+#include <linux/sysfs.h>
+#include <linux/workqueue.h>
