@@ -1,3 +1,128 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What crosses the bridge.
+//! What crosses the bridge, and the decisions that need nothing but numbers.
+//!
+//! The wire format of the channel between two hosts (scratchpad announcement, ring layout, messages), the lender's
+//! lease state machine, the window plan and the parsing of what people write into sysfs. Nothing here touches
+//! memory, a device or the kernel: the crate is built by cargo, where it is tested, and by Kbuild, where it runs.
+//!
+//! Everything that comes from the peer is hostile. A caller copies a slot out of shared memory once, gives the copy
+//! to [`parse`], and gets back values that are bounded, or an error; no input makes this crate panic.
+
+#![cfg_attr(not(any(CONFIG_RUST, test)), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod command;
+pub mod lease;
+pub mod message;
+pub mod ring;
+pub mod scratchpad;
+pub mod status;
+pub mod version;
+pub mod window;
+
+pub use self::{
+    address::{
+        Address,
+        AddressError, //
+    },
+    command::{
+        parse_address,
+        CommandError,
+        LendCommand,
+        LendWords, //
+    },
+    lease::{
+        Epoch,
+        Holder,
+        Lease,
+        LeaseState, //
+    },
+    message::{
+        body,
+        encode,
+        encode_error,
+        encode_event,
+        encode_no_space,
+        encode_reply,
+        encode_request,
+        parse,
+        reply,
+        BarFlags,
+        BarInfo,
+        Clunk,
+        ConfigRead,
+        ConfigValue,
+        ConfigWrite,
+        Empty,
+        Event,
+        Failure,
+        Head,
+        Header,
+        Image,
+        ImageReply,
+        Isolation,
+        Kind,
+        List,
+        Malformed,
+        NoSpaceDetail,
+        Offer,
+        OfferChanged,
+        OfferState,
+        Open,
+        OpenBar,
+        OpenReply,
+        ParsedHeader,
+        Request,
+        Reset,
+        RevokeReason,
+        Revoked,
+        Version,
+        VersionReply,
+        HEADER_SIZE,
+        IMAGE_CHUNK,
+        MAX_BODY,
+        NO_TAG, //
+    },
+    ring::{
+        reply_slot,
+        request_slot,
+        Consumer,
+        Overrun,
+        Producer,
+        Tag,
+        Tags,
+        CONSUMED,
+        CONTROL_SIZE,
+        PRODUCER,
+        REPLIES,
+        REPLY_SLOTS,
+        REQUESTS,
+        REQUEST_SLOTS,
+        SLOT_SIZE, //
+    },
+    scratchpad::{
+        Announcement,
+        AnnouncementError,
+        MAGIC,
+        SCRATCHPADS, //
+    },
+    status::Status,
+    version::{
+        negotiate,
+        Features,
+        VERSION_MAX,
+        VERSION_MIN, //
+    },
+    window::{
+        mmio_span,
+        plan,
+        NoSpace,
+        Plan,
+        PlanError,
+        Span,
+        Window,
+        MSI_RANGE, //
+    },
+};

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The lines people write into the sysfs files `lend`, `reclaim`, `borrow` and `return`.
+
+use bitflags::bitflags;
+use core::fmt;
+
+use crate::address::{
+    Address,
+    AddressError, //
+};
+
+bitflags! {
+    /// The words that may stand behind the address.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct LendWords: u32 {
+        /// `unsafe`: lend although no IOMMU holds the device back.
+        const UNSAFE = 1 << 0;
+        /// `force`: take the device although it is in use, or back although the borrower has not answered.
+        const FORCE = 1 << 1;
+    }
+}
+
+/// `<address> [unsafe] [force]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LendCommand {
+    /// The device.
+    pub address: Address,
+    /// The words behind it.
+    pub words: LendWords,
+}
+
+/// Why a line was not understood. Its `Display` names the offending word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandError<'a> {
+    /// There is no address.
+    Empty,
+    /// The first word is no address.
+    Address(&'a [u8], AddressError),
+    /// The word means nothing here.
+    Unknown(&'a [u8]),
+    /// The word is there twice.
+    Repeated(&'a [u8]),
+}
+
+/// Longest part of a word that is shown in a message.
+const SHOWN: usize = 32;
+
+/// A word for a log: escaped, so that it cannot forge log lines, and cut.
+struct Word<'a>(&'a [u8]);
+
+impl fmt::Display for Word<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.get(..SHOWN) {
+            Some(start) if self.0.len() > SHOWN => write!(f, "\"{}...\"", start.escape_ascii()),
+            _ => write!(f, "\"{}\"", self.0.escape_ascii()),
+        }
+    }
+}
+
+impl fmt::Display for CommandError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Empty => f.write_str("no PCI address given"),
+            Self::Address(word, error) => write!(f, "{} is no PCI address: {error}", Word(word)),
+            Self::Unknown(word) => write!(f, "unknown word {}", Word(word)),
+            Self::Repeated(word) => write!(f, "word {} given twice", Word(word)),
+        }
+    }
+}
+
+/// The words of a line; spaces, tabs and line ends separate.
+fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+}
+
+fn address<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Result<Address, CommandError<'a>> {
+    let word = words.next().ok_or(CommandError::Empty)?;
+    Address::parse(word).map_err(|error| CommandError::Address(word, error))
+}
+
+impl LendCommand {
+    /// Reads a line written to `lend` or `reclaim`. The words may come in any order, each at most once.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError`].
+    pub fn parse(line: &[u8]) -> Result<Self, CommandError<'_>> {
+        let mut rest = words(line);
+        let address = address(&mut rest)?;
+        let words = rest.try_fold(LendWords::empty(), |words, word| {
+            let flag = match word {
+                b"unsafe" => LendWords::UNSAFE,
+                b"force" => LendWords::FORCE,
+                _ => return Err(CommandError::Unknown(word)),
+            };
+            if words.contains(flag) {
+                return Err(CommandError::Repeated(word));
+            }
+            Ok(words.union(flag))
+        })?;
+        Ok(Self { address, words })
+    }
+}
+
+/// Reads a line written to `borrow` or `return`: an address and nothing else.
+///
+/// # Errors
+///
+/// [`CommandError`].
+pub fn parse_address(line: &[u8]) -> Result<Address, CommandError<'_>> {
+    let mut rest = words(line);
+    let address = address(&mut rest)?;
+    match rest.next() {
+        None => Ok(address),
+        Some(word) => Err(CommandError::Unknown(word)),
+    }
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Protocol versions and feature flags.
+
+use bitflags::bitflags;
+
+/// Lowest protocol version spoken by this build.
+pub const VERSION_MIN: u16 = 1;
+
+/// Highest protocol version spoken by this build.
+pub const VERSION_MAX: u16 = 1;
+
+const _: () = assert!(0 < VERSION_MIN && VERSION_MIN <= VERSION_MAX);
+// The announcement has a byte for each.
+const _: () = assert!(VERSION_MAX <= u8::MAX as u16);
+
+bitflags! {
+    /// What a host can do beyond the protocol version. Version 1 has none; a bit that is not listed here is refused.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Features: u32 {}
+}
+
+/// The highest version in both ranges (inclusive), `None` when there is none or a range is empty.
+pub fn negotiate(ours: (u16, u16), theirs: (u16, u16)) -> Option<u16> {
+    let low = ours.0.max(theirs.0);
+    let high = ours.1.min(theirs.1);
+    (ours.0 <= ours.1 && theirs.0 <= theirs.1 && low <= high).then_some(high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_common_version_wins() {
+        let table = [
+            ((1, 1), (1, 1), Some(1)),
+            ((1, 3), (2, 5), Some(3)),
+            ((2, 5), (1, 3), Some(3)),
+            ((1, 9), (4, 4), Some(4)),
+            ((1, 2), (3, 4), None),
+            ((3, 4), (1, 2), None),
+            ((0, u16::MAX), (u16::MAX, u16::MAX), Some(u16::MAX)),
+            ((2, 1), (1, 2), None),
+            ((1, 2), (2, 1), None),
+        ];
+        for (ours, theirs, expected) in table {
+            assert_eq!(negotiate(ours, theirs), expected, "{ours:?} {theirs:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_features_are_refused() {
+        assert_eq!(Features::from_bits(0), Some(Features::empty()));
+        assert_eq!(Features::from_bits(1), None);
+        assert_eq!(Features::from_bits(1 << 31), None);
+    }
+}
