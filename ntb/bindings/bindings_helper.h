@@ -6,11 +6,13 @@
 #include <linux/device.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
+#include <linux/iommu.h>
 #include <linux/irqdomain.h>
 #include <linux/kobject.h>
 #include <linux/msi.h>
 #include <linux/notifier.h>
 #include <linux/ntb.h>
 #include <linux/pci.h>
+#include <linux/spinlock.h>
 #include <linux/sysfs.h>
 #include <linux/workqueue.h>

@@ -8,5 +8,6 @@
 #define __rust_helper
 #endif
 
+#include "helpers/base.c"
 #include "helpers/ntb.c"
 #include "helpers/pci_shim.c"

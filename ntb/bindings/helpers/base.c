@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+__rust_helper void rust_helper_raw_spin_lock_init_class(raw_spinlock_t *lock, const char *name,
+							struct lock_class_key *key)
+{
+#ifdef CONFIG_DEBUG_SPINLOCK
+	__raw_spin_lock_init(lock, name, key, LD_WAIT_SPIN);
+#else
+	raw_spin_lock_init(lock);
+#endif
+}
+
+__rust_helper unsigned long rust_helper_raw_spin_lock_irqsave(raw_spinlock_t *lock)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+__rust_helper bool rust_helper_raw_spin_trylock_irqsave(raw_spinlock_t *lock, unsigned long *flags)
+{
+	return raw_spin_trylock_irqsave(lock, *flags);
+}
+
+__rust_helper void rust_helper_raw_spin_unlock_irqrestore(raw_spinlock_t *lock, unsigned long flags)
+{
+	raw_spin_unlock_irqrestore(lock, flags);
+}
+
+__rust_helper void rust_helper_raw_spin_assert_held(raw_spinlock_t *lock)
+{
+	lockdep_assert_held(lock);
+}
+
+__rust_helper void rust_helper_sysfs_attr_set_class(struct attribute *attr, struct lock_class_key *key)
+{
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+	attr->key = key;
+#endif
+}
+
+__rust_helper int rust_helper_sysfs_create_attr(struct kobject *kobj, const struct attribute *attr)
+{
+	return sysfs_create_file(kobj, attr);
+}
+
+__rust_helper void rust_helper_sysfs_remove_attr(struct kobject *kobj, const struct attribute *attr)
+{
+	sysfs_remove_file(kobj, attr);
+}
+
+__rust_helper struct workqueue_struct *rust_helper_alloc_unbound_workqueue(const char *name)
+{
+	return alloc_workqueue("%s", WQ_UNBOUND | WQ_HIGHPRI, 0, name);
+}
+
+__rust_helper void rust_helper_write_barrier(void)
+{
+	wmb();
+}
+
+__rust_helper pci_bus_addr_t rust_helper_pci_bus_address(struct pci_dev *pdev, int bar)
+{
+	return pci_bus_address(pdev, bar);
+}
+
+__rust_helper unsigned long rust_helper_pci_resource_flags(struct pci_dev *pdev, int bar)
+{
+	return pci_resource_flags(pdev, bar);
+}
+
+__rust_helper bool rust_helper_device_iommu_translates(struct device *dev)
+{
+	struct iommu_domain *domain = iommu_get_domain_for_dev(dev);
+
+	return domain && (domain->type & __IOMMU_DOMAIN_PAGING);
+}
