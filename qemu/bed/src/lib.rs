@@ -1,3 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The test bed.
+//! The test bed: virtual machines joined by an emulated NTB, driven from a program or from the `bed` command.
+//!
+//! A [`Bed`] is one `ntb-emu` process and one QEMU a host, all recorded in a run directory, so that a later
+//! process can [attach](Bed::attach) to it. Commands run in a host through QEMU's guest agent: no network, no
+//! console to share. Every wait is bounded and says what it waited for.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! let bed = devlend_bed::Bed::start(devlend_bed::Options::default())?;
+//! let lender = bed.host("lender")?;
+//! assert_eq!(lender.sh("exit 3")?.status, 3);
+//! println!("{}", lender.sh_ok("lspci -k")?);
+//! # Ok(())
+//! # }
+//! ```
+
+mod agent;
+mod bed;
+mod emulator;
+mod environment;
+mod host;
+mod monitor;
+mod options;
+mod output;
+mod process;
+mod qemu;
+mod wait;
+
+pub use bed::Bed;
+pub use emulator::{Counters, Emulator};
+pub use environment::Environment;
+pub use host::{Host, DEFAULT_LIMIT};
+pub use nix::errno::Errno;
+pub use options::{parse_size, HostOptions, Options, Window};
+pub use output::Output;
+pub use wait::{until, Seen};

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The subcommands of `bed`.
+
+mod up;
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use devlend_bed::{Bed, DEFAULT_LIMIT};
+
+/// Two virtual machines joined by an emulated NTB.
+#[derive(Parser)]
+#[command(version)]
+pub struct Cli {
+    /// Run directory of the bed; the checkout's own by default.
+    #[arg(long, global = true, env = "DEVLEND_RUN", value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the hosts and wait until they take commands; ends them at Ctrl-C.
+    Up(up::Up),
+    /// End everything that `up` started.
+    Down,
+    /// What runs, and where its files are.
+    Status,
+    /// Run a command in a host; output and exit status are the command's.
+    Sh {
+        /// Give this program's standard input to the command.
+        #[arg(long, short = 'i')]
+        stdin: bool,
+        /// Seconds after which the command is killed.
+        #[arg(long, value_name = "SECONDS")]
+        limit: Option<u64>,
+        /// lender or borrower.
+        host: String,
+        /// One word is a shell command line; several are a command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Turn a host off as a power cut would (if it is on), and on again.
+    Restart {
+        /// lender or borrower.
+        host: String,
+    },
+    /// Turn a host off as a power cut would.
+    Kill {
+        /// lender or borrower.
+        host: String,
+    },
+    /// Show the transaction counters of the emulated NTB.
+    Counters,
+}
+
+/// Runs the command and returns the status to end with.
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    let attach = || Bed::attach(cli.run_dir.as_deref());
+    match cli.command {
+        Command::Up(up) => up.run(cli.run_dir)?,
+        Command::Down => {
+            // Nothing to end is a success, as it is for a service manager.
+            match attach() {
+                Ok(bed) => bed.down()?,
+                Err(error) => eprintln!("{error:#}"),
+            }
+        }
+        Command::Status => status(&attach()?),
+        Command::Sh {
+            stdin,
+            limit,
+            host,
+            command,
+        } => {
+            let limit = limit.map_or(DEFAULT_LIMIT * 30, Duration::from_secs);
+            return sh(&attach()?, &host, &command, stdin, limit);
+        }
+        Command::Restart { host } => attach()?.host(&host)?.restart()?,
+        Command::Kill { host } => attach()?.host(&host)?.kill()?,
+        Command::Counters => {
+            for (name, count) in attach()?.emulator().counters()? {
+                println!("{name} {count}");
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(bed: &Bed) {
+    println!("run directory  {}", bed.run_dir().display());
+    let emulator = match bed.emulator_pid() {
+        Some(pid) => format!("process {pid}"),
+        None if bed.options().ntb => "not running".into(),
+        None => "none in this bed".into(),
+    };
+    println!("ntb-emu        {emulator}");
+    for host in bed.hosts() {
+        let pid = host
+            .pid()
+            .map_or(String::new(), |pid| format!(" (process {pid})"));
+        println!("{:<14} {}{pid}", host.name(), host.state());
+    }
+}
+
+fn sh(bed: &Bed, host: &str, words: &[String], stdin: bool, limit: Duration) -> Result<ExitCode> {
+    let command = match words {
+        [line] => line.clone(),
+        words => shlex::try_join(words.iter().map(String::as_str))
+            .context("the command cannot be given to a shell")?,
+    };
+    let input = stdin
+        .then(|| {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+        })
+        .transpose()
+        .context("reading standard input")?;
+    let interrupt = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupt))?;
+    }
+    let output = bed
+        .host(host)?
+        .sh_with(&command, input, limit, Some(&interrupt))?;
+    std::io::stdout().write_all(&output.stdout)?;
+    std::io::stderr().write_all(&output.stderr)?;
+    if output.truncated {
+        eprintln!("bed: the output was cut: the guest agent keeps at most 16 MiB");
+    }
+    Ok(ExitCode::from(u8::try_from(output.status).unwrap_or(125)))
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the environment that `qemu/env/setup` makes is found.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{bail, Context, Result};
+
+/// The places that `qemu/env/lib.sh` computes, asked of it: there is one source of truth.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// The checkout.
+    pub top: PathBuf,
+    /// The kernel's build tree.
+    pub kernel_tree: PathBuf,
+    /// The guests' root file system.
+    pub guest_image: PathBuf,
+    /// The run directory of this checkout.
+    pub run_dir: PathBuf,
+}
+
+impl Environment {
+    /// Asks the environment scripts of this checkout.
+    ///
+    /// # Errors
+    ///
+    /// The scripts fail, or the environment has not been made.
+    pub fn find() -> Result<Self> {
+        let top = match std::env::var_os("DEVLEND_TOP") {
+            Some(top) => PathBuf::from(top),
+            None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
+        };
+        let top = top
+            .canonicalize()
+            .with_context(|| format!("no checkout at {}: set DEVLEND_TOP", top.display()))?;
+        let output = Command::new("bash")
+            .args([
+                "-c",
+                r#"set -eu; . "$1"; printf '%s\n' "$TOOLS_ROOT" "$KERNEL_TREE" "$GUEST_IMAGE" "$RUN_DIR""#,
+                "bed",
+            ])
+            .arg(top.join("qemu/env/lib.sh"))
+            .output()
+            .context("running bash")?;
+        if !output.status.success() {
+            bail!(
+                "qemu/env/lib.sh failed: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        let text = String::from_utf8(output.stdout).context("qemu/env/lib.sh printed no text")?;
+        let mut lines = text.lines().map(PathBuf::from);
+        let mut next = || lines.next().context("qemu/env/lib.sh printed too little");
+        let (tools_root, kernel_tree, guest_image, run_dir) = (next()?, next()?, next()?, next()?);
+        for needed in [
+            tools_root.join(".complete"),
+            kernel_tree.join(".complete"),
+            guest_image.clone(),
+        ] {
+            if !needed.exists() {
+                bail!(
+                    "the environment is not complete ({} is missing): run 'make env'",
+                    needed.display()
+                );
+            }
+        }
+        Ok(Self {
+            top,
+            kernel_tree,
+            guest_image,
+            run_dir,
+        })
+    }
+
+    /// The script that runs a command inside the tools root.
+    pub(crate) fn enter(&self) -> PathBuf {
+        self.top.join("qemu/env/enter")
+    }
+
+    /// The `ntb-emu` program: beside this program, where cargo puts both, or where `NTB_EMU` says.
+    pub(crate) fn emulator(&self) -> Result<PathBuf> {
+        if let Some(path) = std::env::var_os("NTB_EMU") {
+            return Ok(path.into());
+        }
+        let own = std::env::current_exe().context("finding this program's own path")?;
+        // A test program is one directory further down.
+        own.ancestors()
+            .skip(1)
+            .take(2)
+            .map(|dir| dir.join("ntb-emu"))
+            .find(|path| path.is_file())
+            .with_context(|| {
+                format!(
+                    "no ntb-emu beside {}: run 'cargo build -p ntb-emu', or set NTB_EMU",
+                    own.display()
+                )
+            })
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waiting that ends, and says what it waited for.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Result};
+
+/// What one look at a condition found.
+pub enum Seen<T> {
+    /// It holds; this is what came of it.
+    Yes(T),
+    /// It does not hold yet; this is what was seen instead.
+    NotYet(String),
+}
+
+/// Looks at a condition until it holds, for at most `limit`.
+///
+/// # Errors
+///
+/// The error of a look ends the wait. When the limit is reached, the error says for what (`what` completes the
+/// sentence "waited for ...") and what was seen last.
+pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> Result<Seen<T>>,
+) -> Result<T> {
+    let start = Instant::now();
+    let mut pause = Duration::from_millis(10);
+    loop {
+        match look()? {
+            Seen::Yes(value) => return Ok(value),
+            Seen::NotYet(last) if start.elapsed() >= limit => {
+                bail!("waited {:.0?} for {what}; last seen: {last}", limit)
+            }
+            Seen::NotYet(_) => sleep(pause),
+        }
+        // Short waits are met quickly, long ones do not keep the machine busy.
+        pause = (pause * 3 / 2).min(Duration::from_millis(250));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_it_waited_for_and_what_it_saw() {
+        let error = until("a miracle", Duration::from_millis(20), || {
+            Ok(Seen::<()>::NotYet("rain".into()))
+        })
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "waited 20ms for a miracle; last seen: rain"
+        );
+    }
+
+    #[test]
+    fn ends_with_the_value() {
+        let mut looks = 0;
+        let value = until("three looks", Duration::from_secs(5), || {
+            looks += 1;
+            Ok(if looks == 3 {
+                Seen::Yes(looks)
+            } else {
+                Seen::NotYet(looks.to_string())
+            })
+        });
+        assert_eq!(value.unwrap(), 3);
+    }
+
+    #[test]
+    fn an_error_ends_the_wait() {
+        let error =
+            until::<()>("nothing", Duration::from_secs(60), || bail!("broken")).unwrap_err();
+        assert_eq!(error.to_string(), "broken");
+    }
+}
