@@ -18,12 +18,15 @@
 
 mod agent;
 mod bed;
+pub mod devlend;
 mod emulator;
 mod environment;
 mod host;
+pub mod kernel_log;
 mod monitor;
 mod options;
 mod output;
+pub mod pci;
 mod process;
 mod qemu;
 mod wait;

@@ -71,8 +71,7 @@ impl Process {
             let _ = child.try_wait();
         }
         let pid = parse_pid(&fs::read_to_string(&self.pid_file).ok()?)?;
-        let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        has_mark(&cmdline, &self.mark).then_some(pid)
+        has_mark(&command_line(pid)?, &self.mark).then_some(pid)
     }
 
     /// Asks the process to end, and makes it after two seconds. Does nothing if it is not running.
@@ -129,6 +128,32 @@ impl Process {
     }
 }
 
+/// The command line of a process that is alive.
+fn command_line(pid: u32) -> Option<Vec<u8>> {
+    // While a process replaces its program, its command line is empty for a moment.
+    for _ in 0..20 {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        if !line.is_empty() {
+            return Some(line);
+        }
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        if is_dead(&stat) {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    None
+}
+
+/// Whether the contents of `/proc/PID/stat` are those of a process that has ended but was not waited for.
+fn is_dead(stat: &str) -> bool {
+    // The name before it, in parentheses, may hold anything.
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    matches!(state, None | Some('Z' | 'X'))
+}
+
 fn parse_pid(text: &str) -> Option<u32> {
     // 0 and 1 would signal a group or init: no bed's process has them.
     text.trim_end().parse().ok().filter(|pid| *pid > 1)
@@ -161,6 +186,13 @@ mod tests {
         assert!(!has_mark(cmdline, "devlend-1a"));
         // What a zombie shows.
         assert!(!has_mark(b"", "devlend-1a-lender"));
+    }
+
+    #[test]
+    fn the_dead_are_told_from_the_living() {
+        assert!(is_dead("12 (a) S b) Z 1 2 3"));
+        assert!(!is_dead("12 (a) Z b) R 1 2 3"));
+        assert!(is_dead(""));
     }
 
     #[test]

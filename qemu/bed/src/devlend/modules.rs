@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Loading and unloading devlend's modules.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::link::Link;
+use crate::host::Host;
+use crate::Bed;
+
+/// What a host does with devlend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It lends devices.
+    Lender,
+    /// It borrows devices.
+    Borrower,
+}
+
+impl Role {
+    /// The module that plays the role.
+    #[must_use]
+    pub fn module(self) -> &'static str {
+        match self {
+            Self::Lender => "devlend_lender",
+            Self::Borrower => "devlend_borrower",
+        }
+    }
+}
+
+impl Host {
+    /// Loads the NTB's driver, `devlend_ntb` and the module of a role; those that are loaded already stay.
+    ///
+    /// # Errors
+    ///
+    /// A module is missing or does not load: the error holds the kernel's last log lines.
+    pub fn load(&self, role: Role) -> Result<()> {
+        self.load_ntb()?;
+        self.insert(role.module())
+    }
+
+    /// Loads the NTB's driver and `devlend_ntb`.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_ntb(&self) -> Result<()> {
+        self.sh_ok("modprobe ntb && modprobe ntb_hw_amd")
+            .context("loading the NTB's own driver")?;
+        self.insert("devlend_ntb")
+    }
+
+    fn insert(&self, module: &str) -> Result<()> {
+        self.sh_ok(&format!(
+            "[ -d /sys/module/{module} ] || insmod /devlend/{module}.ko || {{ dmesg | tail -n 5 >&2; exit 1; }}"
+        ))
+        .with_context(|| format!("loading {module} (built by 'make modules'?)"))
+        .map(drop)
+    }
+
+    /// Unloads devlend's modules and the NTB's driver, those that are loaded.
+    ///
+    /// # Errors
+    ///
+    /// A module is in use, or its exit takes more than a minute.
+    pub fn unload(&self) -> Result<()> {
+        let command =
+            "for module in devlend_borrower devlend_lender devlend_ntb ntb_hw_amd ntb; do \
+                       [ ! -d /sys/module/$module ] || rmmod $module || exit 1; done";
+        let output = self
+            .sh_within(Duration::from_secs(60), command)
+            .context("unloading devlend")?;
+        self.expect_ok(command, &output)
+    }
+}
+
+impl Bed {
+    /// Loads both roles' modules and waits until the link is up on both sides.
+    ///
+    /// # Errors
+    ///
+    /// A module does not load, or the link is not up after 30 s.
+    pub fn bring_up(&self) -> Result<(Link<'_>, Link<'_>)> {
+        let lender = self.host("lender")?;
+        let borrower = self.host("borrower")?;
+        lender.load(Role::Lender)?;
+        borrower.load(Role::Borrower)?;
+        let at_lender = Link::of(lender)?;
+        let at_borrower = Link::of(borrower)?;
+        for link in [&at_lender, &at_borrower] {
+            link.wait_state("up", Duration::from_secs(30))?;
+        }
+        Ok((at_lender, at_borrower))
+    }
+}
