@@ -1,3 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Configuration space.
+//! The configuration space of a lent device: what the borrower sees, and what its writes may do.
+//!
+//! The lender makes an image of the device's configuration space with [`present`]: base addresses real, interrupt pin
+//! gone, only understood capabilities listed. The borrower keeps the image as its shadow. Both build the same
+//! [`Policy`] from it, which says for each bit whether it is fixed, lives in the shadow, or is the device's business.
+//! The borrower asks the policy what to forward, the lender asks it what to admit: neither trusts the other.
+//!
+//! Only the first 256 bytes have bits that can be written; the extended space is read from the image.
+
+#![cfg_attr(not(any(CONFIG_RUST, test)), no_std)]
+#![forbid(unsafe_code)]
+
+mod bar;
+mod bytes;
+mod capability;
+mod malformed;
+pub mod msi;
+mod policy;
+mod present;
+mod register;
+mod regs;
+
+#[cfg(test)]
+mod test_device;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    bar::{
+        check_bars,
+        Bar,
+        BarFlags, //
+    },
+    malformed::Malformed,
+    policy::{
+        Policy,
+        Read,
+        Write, //
+    },
+    present::present, //
+};
+
+/// Size of a conventional configuration space, bytes.
+pub const CONFIG_SIZE: usize = 256;
+
+/// Size of an extended configuration space, bytes.
+pub const EXTENDED_SIZE: usize = 4096;
