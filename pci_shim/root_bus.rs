@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The root bus of a borrowed function, from set-up to removal.
+
+use crate::{
+    bridge::HostBridge,
+    dma,
+    msi::ParentDomain,
+    rescan::RescanLock,
+    window::Window,
+    Address,
+    ConfigOps,
+    DmaWindow,
+    WindowBar, //
+};
+use core::ptr;
+use devlend_bindings as bindings;
+use kernel::{
+    error::to_result,
+    new_mutex, pci,
+    prelude::*,
+    str::BStr,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        barrier::smp_mb,
+        Arc,
+        Mutex, //
+    },
+};
+
+/// The place of the one function on its bus.
+const DEVFN: c_uint = 0;
+
+/// What a [`RootBus`] is made from.
+pub struct Description {
+    /// The BAR of the NTB in which the function's own BARs appear.
+    pub bar: Arc<WindowBar>,
+    /// CPU address of the part of that BAR which shows the function's BARs; whole pages.
+    pub window_start: u64,
+    /// Length of that part in bytes; whole pages.
+    pub window_len: u64,
+    /// The lender's bus address of the start of that part. The function's BARs keep the lender's addresses.
+    pub bus_start: u64,
+    /// The lender's window onto this host's memory.
+    pub dma: DmaWindow,
+    /// The lender's bus address of this host's interrupt message range (what is 0xfee00000 here).
+    pub msi_base: u64,
+    /// Answers for the function's configuration space.
+    pub ops: Arc<dyn ConfigOps>,
+}
+
+/// Who asks for the removal of a [`RootBus`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// An ordinary return, or the loss of the peer: from a work item or another context of one's own.
+    Return,
+    /// The NTB's driver is being unbound: from the NTB client's `remove` callback.
+    ///
+    /// The caller may or may not hold the PCI rescan/remove lock, depending on why the driver is unbound, so it is not
+    /// taken, as in `vmd_remove`.
+    ParentUnbound,
+}
+
+/// A PCI domain with one bus and one function.
+///
+/// | Step | Context |
+/// |---|---|
+/// | [`Self::new`] | may sleep |
+/// | [`Self::scan`] | a work item: may sleep for minutes, which a dead device's driver can take to give up |
+/// | [`Self::mark_gone`] | any that may sleep, also while another step is in progress |
+/// | [`Self::remove`] | may sleep for minutes; [`Self::mark_gone`] first makes it quick |
+///
+/// Dropping it removes the bus with [`Removal::Return`], if that was not done yet.
+///
+/// Lock order: 1. PCI rescan/remove lock, 2. `state`, 3. whatever device drivers take in probe and remove.
+#[pin_data(PinnedDrop)]
+pub struct RootBus {
+    bridge: HostBridge,
+    /// The bus, with a reference of its own, or null before it was scanned. Kept until this is dropped, so that it can
+    /// be used without `state`, which [`Self::scan`] holds for a long time.
+    bus: Atomic<*mut bindings::pci_bus>,
+    /// For log messages.
+    parent: ARef<pci::Device>,
+    /// [`None`] once removed.
+    #[pin]
+    state: Mutex<Option<Live>>,
+}
+
+/// All that exists until removal; fields are dropped in this order, the reverse of set-up.
+struct Live {
+    scanned: bool,
+    _dma: dma::Notifier,
+    _msi: ParentDomain,
+    _window: Window,
+}
+
+impl RootBus {
+    /// Sets up the domain, the interrupt domain, the window and the bridge of a function; nothing is visible yet.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the description is not consistent, `EBUSY` if the window overlaps another one, `ENODEV` if the NTB
+    /// has no MSI domain, `ENOMEM`.
+    pub fn new(description: Description) -> Result<Arc<Self>> {
+        let Description {
+            bar,
+            window_start,
+            window_len,
+            bus_start,
+            dma,
+            msi_base,
+            ops,
+        } = description;
+        // The function's addresses must not wrap around either.
+        bus_start.checked_add(window_len).ok_or(EINVAL)?;
+
+        // SAFETY: The NTB's driver stays bound for as long as `bar` exists, which is in `live` below: so its device
+        // outlives the registration of the bridge.
+        let bridge = unsafe { HostBridge::new(bar.as_raw())? };
+        // SAFETY: The resource is zeroed and belongs to the bridge, which is dropped after the window: see `RootBus`,
+        // and the order of these variables.
+        let window = unsafe { bar.request(window_start, window_len, bridge.window())? };
+        // SAFETY: Not registered yet. Bus addresses may be above CPU addresses: the offset is meant to wrap.
+        unsafe { bridge.add_window(window_start.wrapping_sub(bus_start))? };
+
+        // SAFETY: The device is valid, as above.
+        let msi = unsafe { ParentDomain::new(bar.as_raw(), bridge.domain(), msi_base)? };
+        let raw = bridge.as_raw();
+        // SAFETY: The bridge is valid and not registered yet. Devices get the domain from the bus, and the bus from
+        // the bridge; the domain is removed after them.
+        unsafe {
+            bindings::dev_set_msi_domain(&raw mut (*raw).dev, msi.as_raw());
+            (*raw).enable_device = Some(dma::enable_device);
+        }
+        let notifier = dma::Notifier::new(raw, dma)?;
+        bridge.set_accessor(ops)?;
+
+        let parent = bar.device().into();
+        let live = Live {
+            scanned: false,
+            _dma: notifier,
+            _msi: msi,
+            _window: window,
+        };
+        Arc::pin_init(
+            pin_init!(Self {
+                bridge,
+                bus: Atomic::new(ptr::null_mut()),
+                parent,
+                state <- new_mutex!(Some(live), "RootBus::state"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Finds the function, claims its BARs and lets drivers bind to it.
+    ///
+    /// Returns when drivers that probe synchronously are done; a driver that does not bind is no error. After an error
+    /// the bus has to be removed.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if nobody answers or the bus was removed or marked as gone, `EBUSY` if it was scanned before, `ENOSPC`
+    /// if a BAR is not in the window.
+    pub fn scan(&self) -> Result {
+        let _rescan = RescanLock::new();
+        let mut state = self.state.lock();
+        let live = state.as_mut().get_mut().as_mut().ok_or(ENODEV)?;
+        if live.scanned {
+            return Err(EBUSY);
+        }
+        if self.bridge.is_gone() {
+            return Err(ENODEV);
+        }
+
+        // SAFETY: The bridge is complete and not registered; the lock is held.
+        to_result(unsafe { bindings::pci_scan_root_bus_bridge(self.bridge.as_raw()) })?;
+        live.scanned = true;
+        // SAFETY: Successful registration has set the bus. The reference is put when `self` is dropped.
+        let bus = unsafe {
+            let bus = (*self.bridge.as_raw()).bus;
+            bindings::get_device(&raw mut (*bus).dev);
+            bus
+        };
+        self.bus.store(bus, Release);
+
+        // Pairs with the barrier in `mark_gone`: either it finds the bus, or it is found out here.
+        smp_mb();
+        if self.bridge.is_gone() {
+            self.mark_gone();
+            return Err(ENODEV);
+        }
+
+        let function = self.function().ok_or(ENODEV)?;
+        // SAFETY: The bus is valid; the lock is held.
+        unsafe { bindings::pci_bus_claim_resources(bus) };
+        function.check_bars()?;
+        drop(function);
+
+        // SAFETY: The bus is valid; the lock is held.
+        unsafe { bindings::pci_bus_add_devices(bus) };
+        Ok(())
+    }
+
+    /// Makes everything about the function fail at once: it is lost.
+    ///
+    /// From here on configuration reads answer all ones without asking [`ConfigOps`], and the channel of each device is
+    /// in permanent failure. May sleep, but not for long.
+    pub fn mark_gone(&self) {
+        self.bridge.set_gone();
+        smp_mb();
+        self.disconnect();
+    }
+
+    /// Whether [`Self::mark_gone`] was called.
+    pub fn is_gone(&self) -> bool {
+        self.bridge.is_gone()
+    }
+
+    /// Returns where the function is on this host.
+    pub fn address(&self) -> Address {
+        Address {
+            domain: self.bridge.domain(),
+            bus: 0,
+            device: 0,
+            function: 0,
+        }
+    }
+
+    /// Copies the name of the bound driver to `buffer`, cut to its length.
+    ///
+    /// Returns [`None`] if there is no driver, or if that is just being decided. May sleep, but not for long.
+    pub fn driver_name<'a>(&self, buffer: &'a mut [u8]) -> Option<&'a BStr> {
+        self.function()?.driver_name(buffer)
+    }
+
+    /// Unbinds the driver and removes the bus and all that belongs to it.
+    ///
+    /// Does nothing if that was done before. If another task is at it, returns when that one is done. Afterwards the
+    /// [`ConfigOps`] and this bus's share of the [`WindowBar`] are dropped.
+    pub fn remove(&self, why: Removal) {
+        let _rescan = match why {
+            Removal::Return => Some(RescanLock::new()),
+            Removal::ParentUnbound => None,
+        };
+        let mut state = self.state.lock();
+        let Some(live) = state.take() else {
+            return;
+        };
+
+        if live.scanned {
+            let bus = self.bus.load(Acquire);
+            // SAFETY: The bus is registered, and is removed only once: it was in `state`.
+            unsafe { bindings::pci_stop_root_bus(bus) };
+            // Nobody drives the function any more. Who still holds its device must not get as far as our accessors,
+            // which will not be there.
+            self.disconnect();
+            // SAFETY: As above.
+            unsafe { bindings::pci_remove_root_bus(bus) };
+        }
+        self.bridge.clear_accessor();
+        drop(live);
+    }
+
+    /// Sets the channel state of every device on the bus to permanent failure.
+    fn disconnect(&self) {
+        let bus = self.bus.load(Acquire);
+        if bus.is_null() {
+            return;
+        }
+        // SAFETY: `self` holds a reference to the bus; after its removal there are no devices on it.
+        unsafe { bindings::pci_walk_bus(bus, Some(disconnect_device), ptr::null_mut()) };
+    }
+
+    fn function(&self) -> Option<Function> {
+        let bus = self.bus.load(Acquire);
+        if bus.is_null() {
+            return None;
+        }
+        // SAFETY: `self` holds a reference to the bus.
+        let function = unsafe { bindings::pci_get_slot(bus, DEVFN) };
+        ptr::NonNull::new(function).map(Function)
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for RootBus {
+    fn drop(self: Pin<&mut Self>) {
+        self.remove(Removal::Return);
+        let bus = self.bus.load(Acquire);
+        if !bus.is_null() {
+            // SAFETY: The reference was taken in `scan`.
+            unsafe { bindings::put_device(&raw mut (*bus).dev) };
+        }
+    }
+}
+
+/// # Safety
+///
+/// Called by [`bindings::pci_walk_bus`].
+unsafe extern "C" fn disconnect_device(pdev: *mut bindings::pci_dev, _data: *mut c_void) -> c_int {
+    // What `pci_dev_set_disconnected` does, which only the PCI core can call.
+    // SAFETY: The device is valid, and C accesses the field atomically too.
+    let state = unsafe { Atomic::from_ptr(&raw mut (*pdev).error_state) };
+    state.store(bindings::pci_channel_io_perm_failure, Relaxed);
+    0
+}
+
+/// A reference to the function behind the bridge.
+///
+/// # Invariants
+///
+/// The device is valid, and this value owns a reference to it.
+struct Function(ptr::NonNull<bindings::pci_dev>);
+
+impl Function {
+    /// Checks that every BAR has a place in the window; without one it would be unusable.
+    fn check_bars(&self) -> Result {
+        let pdev = self.0.as_ptr();
+        for index in 0..bindings::PCI_STD_NUM_BARS as usize {
+            // SAFETY: By the type invariant; a device has a resource for each BAR. It has no driver yet, so nobody
+            // changes them.
+            let lost = unsafe {
+                let resource = (&raw mut (*pdev).resource)
+                    .cast::<bindings::resource>()
+                    .add(index);
+                (*resource).flags != 0 && (*resource).parent.is_null()
+            };
+            if lost {
+                pr_err!("BAR {index} of the borrowed function is not in its window\n");
+                return Err(ENOSPC);
+            }
+        }
+        Ok(())
+    }
+
+    fn driver_name<'a>(&self, buffer: &'a mut [u8]) -> Option<&'a BStr> {
+        // SAFETY: By the type invariant.
+        let dev = unsafe { &raw mut (*self.0.as_ptr()).dev };
+        // Probe and removal hold the lock, for a minute at worst.
+        // SAFETY: As above.
+        if unsafe { bindings::device_trylock(dev) } == 0 {
+            return None;
+        }
+        // SAFETY: The lock keeps the driver, if there is one; its name is a C string.
+        let len = unsafe {
+            let driver = (*dev).driver;
+            if driver.is_null() {
+                None
+            } else {
+                let name = CStr::from_char_ptr((*driver).name).to_bytes();
+                let len = name.len().min(buffer.len());
+                ptr::copy_nonoverlapping(name.as_ptr(), buffer.as_mut_ptr(), len);
+                Some(len)
+            }
+        };
+        // SAFETY: Locked above.
+        unsafe { bindings::device_unlock(dev) };
+        Some(BStr::from_bytes(buffer.get(..len?)?))
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::pci_dev_put(self.0.as_ptr()) };
+    }
+}
