@@ -2,7 +2,16 @@
 
 //! devlend_ntb: joins this host to its peers over NTB.
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    InPlaceModule, //
+};
+use ntb::{
+    client::Registration,
+    link::Ntb,
+    role,
+    root::Root, //
+};
 
 module! {
     type: Module,
@@ -12,10 +21,23 @@ module! {
     license: "GPL",
 }
 
-struct Module;
+/// The fields are dropped in this order: links first, then the tree they are shown in.
+#[pin_data]
+struct Module {
+    #[pin]
+    client: Registration<Ntb>,
+    root: Root,
+}
 
-impl kernel::Module for Module {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
+impl InPlaceModule for Module {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        // SAFETY: The module is loaded once, and nothing has used the registries yet.
+        unsafe { role::init() };
+
+        try_pin_init!(Self {
+            // SAFETY: As above.
+            root: unsafe { Root::new() }?,
+            client <- Registration::new(c"devlend_ntb", module),
+        })
     }
 }

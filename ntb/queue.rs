@@ -43,6 +43,12 @@ impl OwnedQueue {
         // INVARIANT: The queue was made for us.
         Ok(Self(NonNull::new(queue).ok_or(ENOMEM)?))
     }
+
+    /// Waits for the work that is queued or runs. Sleeps.
+    pub fn flush(&self) {
+        // SAFETY: The queue is valid by the type invariant.
+        unsafe { bindings::flush_queue(self.0.as_ptr()) };
+    }
 }
 
 impl Deref for OwnedQueue {

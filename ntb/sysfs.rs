@@ -11,10 +11,7 @@ use devlend_bindings as bindings;
 use kernel::{
     alloc::flags::GFP_KERNEL,
     error::to_result,
-    ffi::{
-        c_char,
-        c_void, //
-    },
+    ffi::c_char,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
@@ -32,6 +29,17 @@ use core::{
 pub struct Page<'a> {
     bytes: &'a mut [u8],
     used: usize,
+}
+
+impl Page<'_> {
+    /// What `writeln!` calls.
+    ///
+    /// # Errors
+    ///
+    /// The page is full.
+    pub fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> fmt::Result {
+        fmt::Write::write_fmt(self, arguments)
+    }
 }
 
 impl fmt::Write for Page<'_> {
@@ -192,6 +200,15 @@ impl Dir {
         unsafe { Self::create(name, self.kobj.as_ptr()) }
     }
 
+    /// The same directory, with files of its own: dropped, only they go away.
+    pub fn share(&self) -> Self {
+        // SAFETY: `self.kobj` is valid by the type invariant.
+        unsafe { bindings::kobject_get(self.kobj.as_ptr()) };
+
+        // INVARIANT: The reference was taken just now.
+        Self { kobj: self.kobj, nodes: KVec::new() }
+    }
+
     /// # Safety
     ///
     /// `parent` is a live kobject.
@@ -246,11 +263,6 @@ impl Dir {
             }
         }
         Ok(())
-    }
-
-    /// The kobject's address, for events.
-    pub fn as_raw(&self) -> *mut c_void {
-        self.kobj.as_ptr().cast()
     }
 }
 

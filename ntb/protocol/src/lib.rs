@@ -14,6 +14,7 @@
 
 pub mod address;
 pub mod command;
+pub mod handshake;
 pub mod lease;
 pub mod message;
 pub mod ring;
@@ -32,6 +33,10 @@ pub use self::{
         CommandError,
         LendCommand,
         LendWords, //
+    },
+    handshake::{
+        Actions,
+        Handshake, //
     },
     lease::{
         Epoch,

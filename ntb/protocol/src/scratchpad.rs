@@ -5,7 +5,7 @@
 use core::fmt;
 
 /// Scratchpads an announcement takes, 32 bits each. AMD gives each side eight.
-pub const SCRATCHPADS: usize = 7;
+pub const SCRATCHPADS: usize = 8;
 
 /// First scratchpad of a live announcement: "DLND" in memory order.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"DLND");
@@ -15,8 +15,8 @@ pub const ALIGN: u64 = 4096;
 
 /// Where a host's control block is and which versions the host speaks.
 ///
-/// The announcer clears word 0, writes words 1 to 6, then word 0. Scratchpads are not written atomically, so a reader
-/// takes all words twice and believes them when both readings are equal: every new announcement has a new generation.
+/// The announcer clears word 0, writes words 1 to 7, then word 0. Scratchpads are not written atomically, so a reader
+/// takes all words twice and believes them when both readings are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announcement {
     /// Lowest protocol version the announcer speaks, at least 1.
@@ -27,8 +27,12 @@ pub struct Announcement {
     pub memory_window: u8,
     /// Bus address of the control block in the announcer; a multiple of 4096, not 0, not below `memory_base`.
     pub control: u64,
-    /// Differs from announcement to announcement, never 0.
+    /// Names the announcer's present session, never 0; a new one means that its rings start anew.
     pub generation: u32,
+    /// The reader's generation that the announcer has seen, 0 for none: it writes nothing for an older one any more.
+    pub seen: u32,
+    /// The announcer's rings are empty, and the reader may write into them; only said with the reader's `seen`.
+    pub ready: bool,
     /// Bus address in the announcer at which the memory window starts; a multiple of 4096.
     pub memory_base: u64,
 }
@@ -95,7 +99,12 @@ impl Announcement {
         let (control_low, control_high) = halves(self.control);
         let (base_low, base_high) = halves(self.memory_base);
         let versions =
-            u32::from_le_bytes([self.version_min, self.version_max, self.memory_window, 0]);
+            u32::from_le_bytes([
+                self.version_min,
+                self.version_max,
+                self.memory_window,
+                u8::from(self.ready),
+            ]);
         [
             MAGIC,
             versions,
@@ -104,6 +113,7 @@ impl Announcement {
             control_high,
             base_low,
             base_high,
+            self.seen,
         ]
     }
 
@@ -115,11 +125,12 @@ impl Announcement {
     pub fn from_words(
         words: &[u32; SCRATCHPADS],
     ) -> Result<Option<Announcement>, AnnouncementError> {
-        let [magic, versions, generation, control_low, control_high, base_low, base_high] = *words;
+        let [magic, versions, generation, control_low, control_high, base_low, base_high, seen] =
+            *words;
         if magic != MAGIC {
             return Ok(None);
         }
-        let [version_min, version_max, memory_window, reserved] = versions.to_le_bytes();
+        let [version_min, version_max, memory_window, flags] = versions.to_le_bytes();
         let control = join(control_low, control_high);
         let memory_base = join(base_low, base_high);
 
@@ -129,8 +140,8 @@ impl Announcement {
                 max: version_max,
             });
         }
-        if reserved != 0 {
-            return Err(AnnouncementError::Reserved(reserved));
+        if flags > 1 {
+            return Err(AnnouncementError::Reserved(flags));
         }
         if generation == 0 {
             return Err(AnnouncementError::Generation);
@@ -153,6 +164,8 @@ impl Announcement {
             memory_window,
             control,
             generation,
+            seen,
+            ready: flags == 1,
             memory_base,
         }))
     }

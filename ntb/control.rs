@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The control blocks of a link: ours in RAM, the peer's behind the memory window.
+//!
+//! Ours is written by the peer at any time, so it is only ever read by volatile loads into local copies. The peer's
+//! is only ever written: a read across the bridge costs a round trip, and no part of the channel needs one.
+
+use crate::device::Outbound;
+use devlend_bindings as bindings;
+use devlend_protocol::CONTROL_SIZE;
+use kernel::{
+    device,
+    dma,
+    pci,
+    prelude::*, //
+};
+
+use core::ptr::NonNull;
+
+/// This host's control block.
+pub struct OwnBlock(dma::Coherent<[u8; CONTROL_SIZE]>);
+
+// SAFETY: The memory may be read and written from any thread; accesses are volatile.
+unsafe impl Send for OwnBlock {}
+// SAFETY: As above.
+unsafe impl Sync for OwnBlock {}
+
+impl OwnBlock {
+    /// Allocates a block that the NTB can reach. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new(ntb: &pci::Device<device::Bound>) -> Result<Self> {
+        Ok(Self(dma::Coherent::zeroed(ntb.as_ref(), GFP_KERNEL)?))
+    }
+
+    /// The bus address at which the NTB reaches the block.
+    pub fn address(&self) -> u64 {
+        self.0.dma_handle()
+    }
+
+    fn at(&self, offset: usize, length: usize) -> Option<*mut u8> {
+        let end = offset.checked_add(length)?;
+        // SAFETY: The range lies in the allocation, by the check.
+        (end <= CONTROL_SIZE).then(|| unsafe { self.0.as_mut_ptr().cast::<u8>().add(offset) })
+    }
+
+    /// Reads a word once. An offset outside the block reads as zero.
+    pub fn read(&self, offset: usize) -> u32 {
+        match self.at(offset, 4) {
+            // SAFETY: In the allocation, and aligned: the block is page-aligned and offsets are multiples of four.
+            Some(word) if offset % 4 == 0 => {
+                u32::from_le(unsafe { word.cast::<u32>().read_volatile() })
+            }
+            _ => 0,
+        }
+    }
+
+    /// Sets a word; for the words of a session that has ended.
+    pub fn write(&self, offset: usize, value: u32) {
+        if let Some(word) = self.at(offset, 4).filter(|_| offset % 4 == 0) {
+            // SAFETY: As in `read`.
+            unsafe { word.cast::<u32>().write_volatile(value.to_le()) };
+        }
+    }
+
+    /// Copies bytes out, each read once. A range outside the block copies nothing.
+    pub fn copy(&self, offset: usize, out: &mut [u8]) {
+        let Some(from) = self.at(offset, out.len()) else {
+            return;
+        };
+        for (index, byte) in out.iter_mut().enumerate() {
+            // SAFETY: The whole range lies in the allocation.
+            *byte = unsafe { from.add(index).read_volatile() };
+        }
+    }
+}
+
+/// The peer's control block, through the memory window.
+///
+/// # Invariants
+///
+/// `base` maps `CONTROL_SIZE` bytes.
+pub struct PeerBlock {
+    base: NonNull<u8>,
+}
+
+// SAFETY: An I/O mapping may be used and unmapped from any thread.
+unsafe impl Send for PeerBlock {}
+
+impl PeerBlock {
+    /// Maps the block at `offset` of the window. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE`: the block does not lie in the window; `ENOMEM`.
+    pub fn new(window: Outbound, offset: u64) -> Result<Self> {
+        let end = offset.checked_add(CONTROL_SIZE as u64).ok_or(ERANGE)?;
+        if end > window.size {
+            return Err(ERANGE);
+        }
+        let address = window.base.checked_add(offset).ok_or(ERANGE)?;
+
+        // SAFETY: The range lies in a window BAR, which is device memory of this host.
+        let base = unsafe { bindings::ioremap(address, CONTROL_SIZE) };
+
+        // INVARIANT: Mapped with that size.
+        Ok(Self { base: NonNull::new(base.cast()).ok_or(ENOMEM)? })
+    }
+
+    /// Writes bytes. A range outside the block writes nothing. Does not sleep.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) {
+        if offset.checked_add(bytes.len()).is_some_and(|end| end <= CONTROL_SIZE) {
+            // SAFETY: The range lies in the mapping.
+            unsafe {
+                bindings::memcpy_toio(
+                    self.base.as_ptr().add(offset).cast(),
+                    bytes.as_ptr().cast(),
+                    bytes.len(),
+                )
+            };
+        }
+    }
+
+    /// Publishes a word: all that was written before is seen before it. Does not sleep.
+    pub fn publish(&mut self, offset: usize, value: u32) {
+        if offset % 4 == 0 && offset.checked_add(4).is_some_and(|end| end <= CONTROL_SIZE) {
+            // SAFETY: A barrier has no requirements; the word lies in the mapping.
+            unsafe {
+                bindings::write_barrier();
+                bindings::writel(value, self.base.as_ptr().add(offset).cast());
+            }
+        }
+    }
+}
+
+impl Drop for PeerBlock {
+    fn drop(&mut self) {
+        // SAFETY: Mapped by `new`, and unmapped only here.
+        unsafe { bindings::iounmap(self.base.as_ptr().cast()) };
+    }
+}

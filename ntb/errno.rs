@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Error numbers the kernel crate has no names for.
+//!
+//! C header: [`include/uapi/asm-generic/errno.h`](srctree/include/uapi/asm-generic/errno.h)
+
+use kernel::error::Error;
+
+/// `ENOTCONN`: the link is down.
+pub fn enotconn() -> Error {
+    new(devlend_bindings::ENOTCONN)
+}
+
+/// `EPROTONOSUPPORT`: no common protocol version.
+pub fn eprotonosupport() -> Error {
+    new(devlend_bindings::EPROTONOSUPPORT)
+}
+
+fn new(errno: u32) -> Error {
+    // CAST: Error numbers are below 4096.
+    Error::from_errno(-(errno as i32))
+}

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A link: this host and one peer, joined by one NTB device.
+//!
+//! The life of a link, top to bottom: `bind` makes it when the NTB device is probed; events from the hardware queue
+//! `handshake`, which brings the session up and down; `serve` takes the peer's requests off our ring; `request` puts
+//! ours on the peer's. The roles see [`Link`] and [`Peer`].
+//!
+//! Lock order: set-up, receiver, session. The session's lock is raw, since configuration accessors send from under raw
+//! spinlocks with interrupts off.
+
+mod attributes;
+mod bind;
+mod counters;
+mod handshake;
+mod request;
+mod serve;
+
+pub use self::{
+    bind::Ntb,
+    counters::Counters,
+    request::Refusal,
+    serve::Incoming, //
+};
+
+use crate::{
+    control::{
+        OwnBlock,
+        PeerBlock, //
+    },
+    device::{
+        Handle,
+        Outbound, //
+    },
+    new_raw_spinlock,
+    client::Context,
+    errno::enotconn,
+    queue::OwnedQueue,
+    raw_lock::RawSpinLock,
+    sysfs::Dir, //
+};
+use devlend_protocol::{
+    Announcement,
+    Consumer,
+    Handshake,
+    Plan,
+    Producer,
+    Tags,
+    SLOT_SIZE, //
+};
+use kernel::{
+    device,
+    impl_has_work,
+    new_mutex,
+    new_work,
+    pci,
+    prelude::*,
+    str::CString,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    },
+    workqueue::Work, //
+};
+
+/// Doorbell bit: there are requests in your ring.
+const DOORBELL_REQUEST: u64 = 1 << 0;
+/// Doorbell bit: my scratchpads have changed.
+const DOORBELL_HANDSHAKE: u64 = 1 << 1;
+
+/// How far a link has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum State {
+    /// The hardware says that the link is down.
+    Down = 0,
+    /// The link is up, the peer's devlend has not answered yet.
+    Waiting = 1,
+    /// The session is up.
+    Up = 2,
+}
+
+/// What a session needs of the peer, told by the peer. Values are bounded where they are used.
+#[derive(Clone, Copy)]
+pub struct Peer {
+    /// Protocol version both speak.
+    pub version: u16,
+    /// Window that shows the peer's RAM.
+    pub memory: Outbound,
+    /// Window that shows the registers of devices the peer lends.
+    pub mmio: Outbound,
+    /// Where the peer's interrupt range appears in this host's physical address space.
+    pub msi: u64,
+}
+
+/// The sending half of a session.
+struct Session {
+    peer: PeerBlock,
+    producer: Producer,
+    ntb: Handle,
+}
+
+/// The receiving half of a session.
+struct Receiver {
+    consumer: Consumer,
+}
+
+/// What the handshake works on.
+struct Setup {
+    /// The hardware; gone once the device is removed.
+    ntb: Option<Handle>,
+    /// How far the two hosts have come.
+    handshake: Handshake,
+    /// What is in the peer's scratchpads.
+    announced: Option<Announcement>,
+    /// What a role was told of: link up, and not yet down.
+    told_up: bool,
+}
+
+/// One link.
+#[pin_data]
+pub struct Link {
+    name: CString,
+    pci: ARef<pci::Device>,
+    plan: Plan,
+    own: OwnBlock,
+    queue: OwnedQueue,
+    state: Atomic<u32>,
+    /// Counts sessions; a request that sees it change stops waiting.
+    epoch: Atomic<u32>,
+    sequence: Atomic<u32>,
+    /// The peer broke the rules: the handshake has to start anew.
+    broken: Atomic<bool>,
+    counters: Counters,
+    /// Our directory in sysfs, while the device is there.
+    #[pin]
+    dir: Mutex<Option<Dir>>,
+    /// Events reach us while this is there.
+    #[pin]
+    events: Mutex<Option<Context<Link>>>,
+    #[pin]
+    setup: Mutex<Setup>,
+    #[pin]
+    receiver: Mutex<Receiver>,
+    #[pin]
+    session: RawSpinLock<Option<Session>>,
+    #[pin]
+    tags: RawSpinLock<Tags>,
+    #[pin]
+    peer: Mutex<Option<Peer>>,
+    /// Copies of a request and of its reply while `serve` works on them; nobody else takes this lock.
+    #[pin]
+    serving: Mutex<serve::Buffers>,
+    #[pin]
+    handshake_work: Work<Link, { handshake::WORK }>,
+    #[pin]
+    serve_work: Work<Link, { serve::WORK }>,
+}
+
+impl_has_work! {
+    impl HasWork<Self, { handshake::WORK }> for Link { self.handshake_work }
+    impl HasWork<Self, { serve::WORK }> for Link { self.serve_work }
+}
+
+impl Link {
+    fn new(
+        name: CString,
+        pci: ARef<pci::Device>,
+        plan: Plan,
+        own: OwnBlock,
+        queue: OwnedQueue,
+        ntb: Handle,
+    ) -> Result<Arc<Self>> {
+        let buffers = serve::Buffers::new()?;
+
+        Arc::pin_init(
+            try_pin_init!(Self {
+                name,
+                pci,
+                plan,
+                own,
+                queue,
+                state: Atomic::new(State::Down as u32),
+                epoch: Atomic::new(0),
+                sequence: Atomic::new(0),
+                broken: Atomic::new(false),
+                counters: Counters::new(),
+                dir <- new_mutex!(None, "devlend_dir"),
+                events <- new_mutex!(None, "devlend_events"),
+                setup <- new_mutex!(Setup {
+                    ntb: Some(ntb),
+                    handshake: Handshake::new(handshake::new_generation()),
+                    announced: None,
+                    told_up: false,
+                }, "devlend_setup"),
+                receiver <- new_mutex!(Receiver { consumer: Consumer::new() }, "devlend_receiver"),
+                session <- new_raw_spinlock!(None, c"devlend_session"),
+                tags <- new_raw_spinlock!(Tags::new(), c"devlend_tags"),
+                peer <- new_mutex!(None, "devlend_peer"),
+                serving <- new_mutex!(buffers, "devlend_serving"),
+                handshake_work <- new_work!("devlend_handshake"),
+                serve_work <- new_work!("devlend_serve"),
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The NTB device's name, by which people know the link.
+    pub fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    /// The PCI function of the NTB.
+    pub fn pci(&self) -> &pci::Device {
+        &self.pci
+    }
+
+    /// The device that log lines are about.
+    pub fn dev(&self) -> &device::Device {
+        (*self.pci).as_ref()
+    }
+
+    /// What the peer's windows show of this host.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// How far the link has come. Does not sleep.
+    pub fn state(&self) -> State {
+        match self.state.load(Relaxed) {
+            2 => State::Up,
+            1 => State::Waiting,
+            _ => State::Down,
+        }
+    }
+
+    /// Whether requests may be sent. Does not sleep.
+    pub fn is_up(&self) -> bool {
+        self.state() == State::Up
+    }
+
+    /// What the peer told, while the session is up. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN`.
+    pub fn peer(&self) -> Result<Peer> {
+        self.peer.lock().ok_or_else(enotconn)
+    }
+
+    /// The link's directory, to put files of a role into. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV`: the NTB device is gone.
+    pub fn dir(&self) -> Result<Dir> {
+        self.dir.lock().as_ref().map(Dir::share).ok_or(ENODEV)
+    }
+
+    /// Counters of the link.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Lets the peer see `size` bytes from bus address `base` through its MMIO window. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV`: the NTB device is gone; others from the hardware driver.
+    pub fn open_mmio(&self, base: u64, size: u64) -> Result {
+        let setup = self.setup.lock();
+        let ntb = setup.ntb.as_ref().ok_or(ENODEV)?;
+        ntb.set_translation(self.plan.mmio_window, base, size)
+    }
+
+    /// Takes the MMIO window away from the peer. May sleep.
+    pub fn close_mmio(&self) {
+        let setup = self.setup.lock();
+        if let Some(ntb) = setup.ntb.as_ref() {
+            ntb.clear_translation(self.plan.mmio_window);
+        }
+    }
+}
+
+/// A slot's worth of bytes.
+type Slot = [u8; SLOT_SIZE];

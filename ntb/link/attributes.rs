@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What sysfs shows of a link; described in `docs/ABI/devlend`.
+
+use super::{
+    Link,
+    State, //
+};
+use crate::{
+    sysfs::Dir,
+    sysfs_read, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// Fills the link's directory.
+pub(super) fn add(dir: &mut Dir, link: &Arc<Link>) -> Result {
+    dir.add(
+        link,
+        [
+            sysfs_read!(c"state", |link, page| {
+                let state = match link.state() {
+                    State::Down => "down",
+                    State::Waiting => "waiting",
+                    State::Up => "up",
+                };
+                writeln!(page, "{state}")
+            }),
+            sysfs_read!(c"version", |link, page| match link.peer() {
+                Ok(peer) => writeln!(page, "{}", peer.version),
+                Err(_) => writeln!(page),
+            }),
+            sysfs_read!(c"generation", |link, page| {
+                writeln!(page, "{:#010x}", link.setup.lock().handshake.generation())
+            }),
+            sysfs_read!(c"peer_generation", |link, page| {
+                writeln!(page, "{:#010x}", link.setup.lock().handshake.seen())
+            }),
+            sysfs_read!(c"memory_window", |link, page| writeln!(page, "{}", link.plan.memory_window)),
+            sysfs_read!(c"memory_window_size", |link, page| writeln!(page, "{}", link.plan.memory_size)),
+            sysfs_read!(c"mmio_window", |link, page| writeln!(page, "{}", link.plan.mmio_window)),
+            sysfs_read!(c"mmio_window_size", |link, page| writeln!(page, "{}", link.plan.mmio_size)),
+            sysfs_read!(c"msi_window", |link, page| writeln!(page, "{}", link.plan.msi_window)),
+            sysfs_read!(c"dma_needed", |link, page| writeln!(page, "{}", link.plan.dma_needed)),
+            sysfs_read!(c"dma_available", |link, page| writeln!(page, "{}", link.plan.dma_available)),
+            sysfs_read!(c"requests_sent", |link, page| writeln!(page, "{}", link.counters.sent.get())),
+            sysfs_read!(c"requests_received", |link, page| {
+                writeln!(page, "{}", link.counters.received.get())
+            }),
+            sysfs_read!(c"timeouts", |link, page| writeln!(page, "{}", link.counters.timeouts.get())),
+            sysfs_read!(c"refused", |link, page| writeln!(page, "{}", link.counters.refused.get())),
+        ],
+    )
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A link's beginning and end: the NTB device comes, the NTB device goes.
+
+use super::{
+    attributes,
+    Link,
+    State,
+    DOORBELL_HANDSHAKE,
+    DOORBELL_REQUEST, //
+};
+use crate::{
+    client::{
+        Client,
+        Context,
+        Events, //
+    },
+    control::OwnBlock,
+    device::Device,
+    memory,
+    queue::OwnedQueue,
+    role,
+    root,
+    shown::Shown, //
+};
+use devlend_protocol::{
+    plan,
+    Plan,
+    Window,
+    CONTROL_SIZE,
+    SCRATCHPADS, //
+};
+use kernel::{
+    prelude::*,
+    str::CString,
+    sync::{
+        aref::ARef,
+        Arc,
+        ArcBorrow, //
+    },
+};
+
+const DOORBELLS: u64 = DOORBELL_REQUEST | DOORBELL_HANDSHAKE;
+
+/// Our client of the NTB bus: one link a device.
+pub struct Ntb;
+
+impl Client for Ntb {
+    type Data = Link;
+
+    fn probe(device: &Device) -> Result<Arc<Link>> {
+        check(device)?;
+
+        let own = OwnBlock::new(device.pci())?;
+        let plan = make_plan(device, &own)?;
+        let name = CString::try_from(device.name())?;
+        let queue = OwnedQueue::new(&CString::try_from_fmt(fmt!("devlend_{}", &*name))?)?;
+        let pci: ARef<kernel::pci::Device> = device.pci().into();
+        // SAFETY: `remove` takes the handle out of the set-up before it returns.
+        let link = Link::new(name, pci, plan, own, queue, unsafe { device.handle() })?;
+
+        set_translations(device, &plan)?;
+        attach(device, &link).inspect_err(|_| detach(device, &link))?;
+        dev_info!(device.dev(), "memory window {} shows {} of {} bytes of RAM, MMIO window {} has {} bytes, interrupts in window {}\n",
+            plan.memory_window, plan.dma_available, plan.dma_needed, plan.mmio_window, plan.mmio_size, plan.msi_window);
+        Ok(link)
+    }
+
+    fn remove(device: &Device, link: Arc<Link>) {
+        detach(device, &link);
+    }
+}
+
+/// What the hardware must have.
+fn check(device: &Device) -> Result {
+    let (scratchpads, doorbells) = (device.scratchpad_count(), device.doorbells());
+    if scratchpads < SCRATCHPADS || doorbells & DOORBELLS != DOORBELLS {
+        dev_err!(device.dev(), "needs {SCRATCHPADS} scratchpads and doorbells {DOORBELLS:#x}, the device has {scratchpads} and {doorbells:#x}\n");
+        return Err(ENODEV);
+    }
+    if device.peer_count() != 1 {
+        dev_err!(device.dev(), "devices with {} peers are not supported\n", device.peer_count());
+        return Err(ENODEV);
+    }
+    Ok(())
+}
+
+/// Reads the windows, and plans what they show.
+fn make_plan(device: &Device, own: &OwnBlock) -> Result<Plan> {
+    let mut windows = KVec::new();
+    for index in 0..device.window_count() {
+        let inbound = device.inbound(index)?;
+        let window = Window { index, size: inbound.size_max, align: inbound.address_align };
+        windows.push(window, GFP_KERNEL)?;
+    }
+    // CAST: A small constant.
+    plan(&windows, memory::ram_end(), (own.address(), CONTROL_SIZE as u64)).map_err(|error| {
+        dev_err!(device.dev(), "no window plan: {}\n", Shown(error));
+        ENOSPC
+    })
+}
+
+/// Opens the windows that stay as they are for the life of the link. The MMIO window opens with a lease.
+fn set_translations(device: &Device, plan: &Plan) -> Result {
+    device
+        .set_translation(plan.memory_window, plan.memory_base, plan.memory_size)
+        .inspect_err(|error| dev_err!(device.dev(), "cannot open memory window {}: {error:?}\n", plan.memory_window))?;
+    if plan.msi_window != plan.memory_window {
+        device
+            .set_translation(plan.msi_window, plan.msi_base, plan.msi_size)
+            .inspect_err(|error| dev_err!(device.dev(), "cannot open interrupt window {}: {error:?}\n", plan.msi_window))?;
+    }
+    Ok(())
+}
+
+/// Shows the link to people and to the roles, and lets events in.
+fn attach(device: &Device, link: &Arc<Link>) -> Result {
+    let mut dir = root::links(|links| links.dir(link.name()))?;
+    attributes::add(&mut dir, link)?;
+    *link.dir.lock() = Some(dir);
+    role::add_link(link.clone())?;
+
+    // SAFETY: `detach` drops the context before `probe` fails or `remove` returns.
+    let context = Context::new(unsafe { device.handle() }, link.clone())?;
+    *link.events.lock() = Some(context);
+    device.clear_doorbells(DOORBELLS);
+    device.unmask_doorbells(DOORBELLS)?;
+    // The secondary side of most hardware says EINVAL; the primary trains the link for both.
+    let _ = device.link_enable();
+    let _ = link.queue.enqueue::<Arc<Link>, { super::handshake::WORK }>(link.clone());
+    Ok(())
+}
+
+/// The mirror of `attach` and of all that came after it. When it returns nobody touches the device.
+fn detach(device: &Device, link: &Arc<Link>) {
+    device.mask_doorbells(DOORBELLS);
+    *link.events.lock() = None;
+    // No event can queue work any more, and no work finds the device; what runs already runs to its end.
+    link.setup.lock().ntb = None;
+    link.close_session();
+    link.queue.flush();
+    link.set_state(State::Down);
+    link.go_down();
+    role::with_borrower(|borrower| borrower.link_removed(link));
+    role::remove_link(link);
+    *link.dir.lock() = None;
+
+    for index in [link.plan.memory_window, link.plan.msi_window, link.plan.mmio_window] {
+        device.clear_translation(index);
+    }
+    Link::withdraw(device);
+    let _ = device.link_disable();
+}
+
+impl Events for Link {
+    fn link_event(this: ArcBorrow<'_, Self>, _device: &Device) {
+        let _ = this.queue.enqueue::<Arc<Self>, { super::handshake::WORK }>(this.into());
+    }
+
+    fn doorbell_event(this: ArcBorrow<'_, Self>, device: &Device) {
+        let rung = device.doorbells_rung() & DOORBELLS;
+        // Cleared before the work looks: what is rung after that interrupts again.
+        device.clear_doorbells(rung);
+        if rung & DOORBELL_HANDSHAKE != 0 {
+            let _ = this.queue.enqueue::<Arc<Self>, { super::handshake::WORK }>(this.into());
+        }
+        if rung & DOORBELL_REQUEST != 0 {
+            let _ = this.queue.enqueue::<Arc<Self>, { super::serve::WORK }>(this.into());
+        }
+    }
+}

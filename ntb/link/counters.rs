@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happened on a link. Counters only rise; they start at zero with the module.
+
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+
+/// One counter.
+pub struct Counter(Atomic<u64>);
+
+impl Counter {
+    /// A counter at zero.
+    pub const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// Counts one. Does not sleep.
+    pub fn count(&self) {
+        self.0.add(1u64, Relaxed);
+    }
+
+    /// The present count.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Counters of a link.
+pub struct Counters {
+    /// Requests and events sent to the peer.
+    pub sent: Counter,
+    /// Requests and events taken off our ring.
+    pub received: Counter,
+    /// Requests without an answer in time.
+    pub timeouts: Counter,
+    /// Messages of the peer that were malformed or refused.
+    pub refused: Counter,
+}
+
+impl Counters {
+    pub(super) const fn new() -> Self {
+        Self {
+            sent: Counter::new(),
+            received: Counter::new(),
+            timeouts: Counter::new(),
+            refused: Counter::new(),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sending: a request goes into the peer's ring, its reply comes into a slot of ours named by the request's tag.
+//!
+//! Nothing here reads across the bridge. The reply's sequence number is the last word the peer writes, so a slot whose
+//! number is ours is complete; a late reply to an earlier request has another number and is not looked at.
+
+use super::{
+    Link,
+    Slot,
+    DOORBELL_REQUEST, //
+};
+use crate::errno::enotconn;
+use devlend_bindings as bindings;
+use devlend_protocol::{
+    message,
+    reply_slot,
+    request_slot,
+    Event,
+    Failure,
+    Request,
+    Tag,
+    CONSUMED,
+    PRODUCER,
+    SLOT_SIZE, //
+};
+use kernel::{
+    prelude::*,
+    sync::atomic::Relaxed,
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
+    },
+};
+
+/// How long a caller that may sleep waits for a reply.
+const TIMEOUT: Delta = Delta::from_millis(5000);
+/// How long a configuration access may hold interrupts off. A local access takes a microsecond, a forwarded one a few;
+/// the bound is for a peer that has died without the link going down.
+const ATOMIC_TIMEOUT: Delta = Delta::from_millis(2000);
+/// Between two looks at a reply slot by a caller that may sleep.
+const POLL: Delta = Delta::from_micros(50);
+
+/// Why a request brought no reply body.
+pub enum Refusal {
+    /// It was not sent, or no reply came.
+    Local(Error),
+    /// The peer refused.
+    Peer(Failure),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Local(error)
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Local(error) => error,
+            Refusal::Peer(failure) => Error::from_errno(-failure.errno()),
+        }
+    }
+}
+
+/// A tag in use; given back on drop.
+struct TagGuard<'a> {
+    link: &'a Link,
+    tag: Tag,
+}
+
+impl Drop for TagGuard<'_> {
+    fn drop(&mut self) {
+        self.link.tags.lock().free(self.tag);
+    }
+}
+
+impl Link {
+    /// Sends a request and waits for the reply. Sleeps, at most five seconds.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN`: no session, or it ended while we waited; `EAGAIN`: too many requests at once; `ETIMEDOUT`; or the
+    /// peer's refusal.
+    pub fn request<R: Request>(&self, epoch: u32, request: &R) -> Result<R::Reply, Refusal> {
+        self.round_trip(epoch, request, TIMEOUT, || fsleep(POLL))
+    }
+
+    /// Sends a request and polls for the reply with the CPU held: for configuration accessors. Never sleeps; two seconds
+    /// at the most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Link::request`].
+    pub fn request_atomic<R: Request>(&self, epoch: u32, request: &R) -> Result<R::Reply, Refusal> {
+        // SAFETY: A hint to the CPU has no requirements.
+        self.round_trip(epoch, request, ATOMIC_TIMEOUT, || unsafe { bindings::cpu_relax() })
+    }
+
+    /// Sends an event, which has no reply. Does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN`; `EAGAIN`: the ring is full.
+    pub fn notify<E: Event>(&self, epoch: u32, event: &E) -> Result {
+        let mut slot: Slot = [0; SLOT_SIZE];
+        let length = message::encode_event(&mut slot, self.next_sequence(), epoch, event);
+        self.send(&slot, length)
+    }
+
+    /// Never zero: an empty reply slot has zero.
+    fn next_sequence(&self) -> u32 {
+        self.sequence.fetch_add(1, Relaxed).wrapping_add(1).max(1)
+    }
+
+    fn round_trip<R: Request>(
+        &self,
+        epoch: u32,
+        request: &R,
+        timeout: Delta,
+        pause: impl Fn(),
+    ) -> Result<R::Reply, Refusal> {
+        let session = self.epoch.load(Relaxed);
+        let start = Instant::<Monotonic>::now();
+        let tag = self.tags.lock().alloc().ok_or(EAGAIN)?;
+        let guard = TagGuard { link: self, tag };
+        let sequence = self.next_sequence();
+
+        let mut slot: Slot = [0; SLOT_SIZE];
+        let length = message::encode_request(&mut slot, sequence, tag, epoch, request);
+        self.send(&slot, length)?;
+
+        let at = reply_slot(guard.tag);
+        loop {
+            if self.own.read(at) == sequence {
+                self.own.copy(at, &mut slot);
+                break;
+            }
+            if self.epoch.load(Relaxed) != session {
+                return Err(enotconn().into());
+            }
+            if start.elapsed() > timeout {
+                self.counters.timeouts.count();
+                return Err(ETIMEDOUT.into());
+            }
+            pause();
+        }
+        drop(guard);
+
+        let (header, body) = message::parse(&slot)
+            .map_err(|malformed| Refusal::Peer(Failure::Malformed(malformed)))?;
+        message::reply::<R>(&header, body).map_err(Refusal::Peer)
+    }
+
+    /// Puts a message on the peer's ring.
+    fn send(&self, slot: &Slot, length: usize) -> Result {
+        let mut guard = self.session.lock();
+        let session = (*guard).as_mut().ok_or_else(enotconn)?;
+
+        // A hostile count can only make us believe that there is no room.
+        match session.producer.space(self.own.read(CONSUMED)) {
+            Ok(1..) => {}
+            _ => return Err(EAGAIN),
+        }
+        let index = session.producer.next;
+        session
+            .peer
+            .write(request_slot(index), slot.get(..length).ok_or(EINVAL)?);
+        session.producer.advance();
+        session.peer.publish(PRODUCER, session.producer.next);
+        self.counters.sent.count();
+        session.ntb.ring(DOORBELL_REQUEST)
+    }
+}

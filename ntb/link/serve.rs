@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Receiving: the peer's messages are copied off our ring once, then believed only after parsing.
+
+use super::{
+    Link,
+    Slot,
+    State, //
+};
+use crate::{
+    role,
+    shown::Shown, //
+};
+use devlend_protocol::{
+    message,
+    negotiate,
+    reply_slot,
+    request_slot,
+    Features,
+    Kind,
+    NoSpace,
+    OfferChanged,
+    ParsedHeader,
+    Request,
+    Revoked,
+    Status,
+    Version,
+    VersionReply,
+    CONSUMED,
+    PRODUCER,
+    SLOT_SIZE,
+    VERSION_MAX,
+    VERSION_MIN, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
+    workqueue::WorkItem, //
+};
+
+/// Id of the work item.
+pub(super) const WORK: u64 = 1;
+
+/// Copies of a request and of its reply; too large for a stack.
+pub(super) struct Buffers {
+    request: KBox<Slot>,
+    reply: KBox<Slot>,
+}
+
+impl Buffers {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self {
+            request: KBox::new([0; SLOT_SIZE], GFP_KERNEL)?,
+            reply: KBox::new([0; SLOT_SIZE], GFP_KERNEL)?,
+        })
+    }
+}
+
+/// A request of the peer, and the place for its reply.
+pub struct Incoming<'a> {
+    header: ParsedHeader,
+    body: &'a [u8],
+    reply: &'a mut Slot,
+    length: usize,
+}
+
+impl Incoming<'_> {
+    /// What it is about.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::Unsupported`]: a kind we do not know.
+    pub fn kind(&self) -> Result<Kind, Status> {
+        self.header.kind.map_err(|_| Status::Unsupported)
+    }
+
+    /// Epoch of the lease it belongs to; zero for none.
+    pub fn epoch(&self) -> u32 {
+        self.header.epoch
+    }
+
+    /// The body.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::Malformed`]: it has not the size of an `R`.
+    pub fn body<R: Request>(&self) -> Result<R, Status> {
+        message::body(self.body).map_err(|_| Status::Malformed)
+    }
+
+    /// Sets the reply.
+    pub fn reply<R: Request>(&mut self, reply: &R::Reply) {
+        self.length = message::encode_reply::<R>(self.reply, &self.header, reply);
+    }
+
+    /// Refuses for want of window space, with the numbers.
+    pub fn no_space(&mut self, no_space: NoSpace) {
+        self.length = message::encode_no_space(self.reply, &self.header, no_space);
+    }
+
+    fn refuse(&mut self, status: Status) {
+        self.length = message::encode_error(self.reply, &self.header, status);
+    }
+}
+
+impl WorkItem<WORK> for Link {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let mut buffers = this.serving.lock();
+        while this.take(&mut buffers.request) {
+            this.counters.received.count();
+            serve(&this, &mut buffers);
+        }
+    }
+}
+
+impl Link {
+    /// Copies the next message off the ring, and makes its slot free again; false if there is none.
+    fn take(self: &Arc<Self>, slot: &mut Slot) -> bool {
+        let mut receiver = self.receiver.lock();
+        // Without a session there is nobody to answer; what lies in the ring waits.
+        if self.session.lock().is_none() {
+            return false;
+        }
+        match receiver.consumer.pending(self.own.read(PRODUCER)) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(overrun) => {
+                // The ring cannot be trusted any more: a new session starts it anew.
+                self.counters.refused.count();
+                dev_err!(self.dev(), "peer overran the request ring ({}), closing the session\n", Shown(overrun));
+                self.restart();
+                return false;
+            }
+        }
+        self.own.copy(request_slot(receiver.consumer.next), slot);
+        receiver.consumer.advance();
+        if let Some(session) = &mut *self.session.lock() {
+            session.peer.publish(CONSUMED, receiver.consumer.next);
+        }
+        true
+    }
+
+    /// Sends a reply; the sequence number goes last, it makes the slot valid.
+    fn answer(&self, header: &ParsedHeader, reply: &Slot, length: usize) {
+        let Some(tag) = header.tag else { return };
+        let at = reply_slot(tag);
+        if let (Some(session), Some(rest)) = (&mut *self.session.lock(), reply.get(4..length)) {
+            session.peer.write(at.wrapping_add(4), rest);
+            session.peer.publish(at, header.sequence);
+        }
+    }
+}
+
+fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
+    let (header, body) = match message::parse(&*buffers.request) {
+        Ok(parsed) => parsed,
+        Err(malformed) => {
+            link.counters.refused.count();
+            dev_warn!(link.dev(), "malformed message from the peer: {}\n", Shown(malformed));
+            return;
+        }
+    };
+
+    if header.tag.is_none() {
+        event(link, &header, body);
+        return;
+    }
+
+    let session = link.epoch.load(Relaxed);
+    let mut incoming = Incoming { header, body, reply: &mut buffers.reply, length: 0 };
+    let answer = match incoming.kind() {
+        Ok(Kind::Version) => version(link, &mut incoming),
+        // A role may be asked only after the versions are agreed; and a kind that is none is refused by name.
+        Ok(kind) if !kind.is_event() && link.state() == State::Up => {
+            role::with_lender(|lender| lender.request(link, &mut incoming))
+                .unwrap_or(Err(Status::NotFound))
+        }
+        _ => Err(Status::Unsupported),
+    };
+    if let Err(status) = answer {
+        link.counters.refused.count();
+        incoming.refuse(status);
+    }
+    let length = incoming.length;
+
+    if link.epoch.load(Relaxed) == session {
+        link.answer(&header, &buffers.reply, length);
+    }
+}
+
+fn event(link: &Arc<Link>, header: &ParsedHeader, body: &[u8]) {
+    let known = match header.kind {
+        Ok(Kind::OfferChanged) => message::body::<OfferChanged>(body).is_ok_and(|_| {
+            role::with_borrower(|borrower| borrower.offers_changed(link));
+            true
+        }),
+        Ok(Kind::Revoked) => message::body::<Revoked>(body).is_ok_and(|revoked| {
+            role::with_borrower(|borrower| {
+                borrower.revoked(link, revoked.address.get(), header.epoch)
+            });
+            true
+        }),
+        _ => false,
+    };
+    if !known {
+        link.counters.refused.count();
+    }
+}
+
+/// Agrees on a version, and tells the peer what we have set up for it.
+fn version(link: &Link, incoming: &mut Incoming<'_>) -> Result<(), Status> {
+    let asked: Version = incoming.body()?;
+    let theirs = (asked.min.get(), asked.max.get());
+    let Some(version) = negotiate((VERSION_MIN, VERSION_MAX), theirs) else {
+        dev_err!(
+            link.dev(),
+            "peer speaks protocol versions {}-{}, this host {}-{}: load matching devlend modules on both\n",
+            theirs.0,
+            theirs.1,
+            VERSION_MIN,
+            VERSION_MAX
+        );
+        return Err(Status::Version);
+    };
+
+    let plan = &link.plan;
+    incoming.reply::<Version>(&VersionReply {
+        version: version.into(),
+        slot_size: (SLOT_SIZE as u32).into(),
+        features: Features::empty().bits().into(),
+        mmio_window: plan.mmio_window,
+        msi_window: plan.msi_window,
+        msi_offset: plan.msi_offset.into(),
+        dma_needed: plan.dma_needed.into(),
+        dma_available: plan.dma_available.into(),
+        ..Default::default()
+    });
+    Ok(())
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The two roles, as the links see them.
+//!
+//! Each role is one module. A role's functions are called with its lock held, so that after its registration is
+//! dropped none of them runs and the module may go. They must not wait for the peer: the peer may be waiting for us.
+//!
+//! Lock order: role, then a link's set-up, receiver, session.
+
+use crate::link::{
+    Incoming,
+    Link, //
+};
+use devlend_protocol::Status;
+use kernel::{
+    prelude::*,
+    sync::{
+        global_lock,
+        Arc, //
+    },
+};
+
+/// Serves the requests of borrowers. Called from a link's work; may sleep, but not for the peer.
+pub trait Lender: Send + Sync {
+    /// Answers a request about offers and leases; a refusal is returned.
+    fn request(&self, link: &Arc<Link>, request: &mut Incoming<'_>) -> Result<(), Status>;
+
+    /// The link is lost: the peer's leases have ended.
+    fn link_down(&self, link: &Arc<Link>);
+}
+
+/// Follows the links to lenders. Called from a link's work; must not wait for the peer.
+pub trait Borrower: Send + Sync {
+    /// A link is up.
+    fn link_up(&self, link: &Arc<Link>);
+
+    /// A link is lost: what was borrowed over it is gone.
+    fn link_down(&self, link: &Arc<Link>);
+
+    /// A link's NTB device goes away: nothing may use its windows after this returns.
+    fn link_removed(&self, link: &Arc<Link>);
+
+    /// The peer's offers have changed.
+    fn offers_changed(&self, link: &Arc<Link>);
+
+    /// The peer takes a lease back, or has.
+    fn revoked(&self, link: &Arc<Link>, address: u32, epoch: u32);
+}
+
+global_lock! {
+    // SAFETY: Initialised in `init`, before the first use.
+    unsafe(uninit) static LENDER: Mutex<Option<Arc<dyn Lender>>> = None;
+}
+
+global_lock! {
+    // SAFETY: Initialised in `init`, before the first use.
+    unsafe(uninit) static BORROWER: Mutex<Option<Arc<dyn Borrower>>> = None;
+}
+
+global_lock! {
+    // SAFETY: Initialised in `init`, before the first use.
+    unsafe(uninit) static LINKS: Mutex<KVec<Arc<Link>>> = KVec::new();
+}
+
+/// Prepares the registries.
+///
+/// # Safety
+///
+/// Called once, when the module is loaded.
+pub unsafe fn init() {
+    // SAFETY: The caller promises that this is the one call, and the first use.
+    unsafe {
+        LENDER.init();
+        BORROWER.init();
+        LINKS.init();
+    }
+}
+
+/// Calls the lender, if there is one.
+pub(crate) fn with_lender<R>(call: impl FnOnce(&dyn Lender) -> R) -> Option<R> {
+    LENDER.lock().as_ref().map(|lender| call(&**lender))
+}
+
+/// Calls the borrower, if there is one.
+pub(crate) fn with_borrower<R>(call: impl FnOnce(&dyn Borrower) -> R) -> Option<R> {
+    BORROWER.lock().as_ref().map(|borrower| call(&**borrower))
+}
+
+/// Makes a link known to the roles.
+pub(crate) fn add_link(link: Arc<Link>) -> Result {
+    Ok(LINKS.lock().push(link, GFP_KERNEL)?)
+}
+
+/// Forgets a link.
+pub(crate) fn remove_link(link: &Arc<Link>) {
+    LINKS.lock().retain(|other| !Arc::ptr_eq(other, link));
+}
+
+/// Calls `visit` for each link there is. Links are not removed meanwhile; `visit` may sleep.
+pub fn for_each_link(mut visit: impl FnMut(&Arc<Link>)) {
+    for link in LINKS.lock().iter() {
+        visit(link);
+    }
+}
+
+/// The lender's registration; its drop waits for the function that runs, if one does.
+pub struct LenderRegistration(());
+
+impl LenderRegistration {
+    /// Registers the lender. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY`: there is one.
+    pub fn new(lender: Arc<dyn Lender>) -> Result<Self> {
+        let mut slot = LENDER.lock();
+        if slot.is_some() {
+            return Err(EBUSY);
+        }
+        *slot = Some(lender);
+        Ok(Self(()))
+    }
+}
+
+impl Drop for LenderRegistration {
+    fn drop(&mut self) {
+        *LENDER.lock() = None;
+    }
+}
+
+/// The borrower's registration; its drop waits for the function that runs, if one does.
+pub struct BorrowerRegistration(());
+
+impl BorrowerRegistration {
+    /// Registers the borrower, and tells it of the links that are up. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY`: there is one.
+    pub fn new(borrower: Arc<dyn Borrower>) -> Result<Self> {
+        {
+            let mut slot = BORROWER.lock();
+            if slot.is_some() {
+                return Err(EBUSY);
+            }
+            *slot = Some(borrower.clone());
+        }
+        for_each_link(|link| {
+            if link.is_up() {
+                borrower.link_up(link);
+            }
+        });
+        Ok(Self(()))
+    }
+}
+
+impl Drop for BorrowerRegistration {
+    fn drop(&mut self) {
+        *BORROWER.lock() = None;
+    }
+}
