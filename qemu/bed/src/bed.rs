@@ -11,6 +11,7 @@ use anyhow::{bail, ensure, Context, Result};
 
 use crate::agent::Agent;
 use crate::emulator::{self, Emulator};
+use crate::ending;
 use crate::environment::Environment;
 use crate::host::{last_lines, Host};
 use crate::options::Options;
@@ -59,6 +60,7 @@ impl Bed {
         }
         fs::write(&record, serde_json::to_vec_pretty(&bed.options)?)
             .with_context(|| format!("writing {}", record.display()))?;
+        ending::add(&bed.run_dir);
         bed.power_on()?;
         Ok(bed)
     }
@@ -244,6 +246,7 @@ impl Bed {
     /// Leaves the bed running when the value is dropped.
     pub fn detach(&mut self) {
         self.end_with_drop = false;
+        ending::remove(&self.run_dir);
     }
 
     /// Ends everything the bed started, and nothing else. Consoles and logs stay for a look.
@@ -252,6 +255,7 @@ impl Bed {
     ///
     /// A process does not end, or a file cannot be removed.
     pub fn down(&self) -> Result<()> {
+        ending::remove(&self.run_dir);
         for host in &self.hosts {
             host.kill()?;
         }

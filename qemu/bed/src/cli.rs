@@ -15,6 +15,8 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use devlend_bed::{Bed, DEFAULT_LIMIT};
 
+use crate::demo;
+
 /// Two virtual machines joined by an emulated NTB.
 #[derive(Parser)]
 #[command(version)]
@@ -58,6 +60,8 @@ enum Command {
         /// lender or borrower.
         host: String,
     },
+    /// Lend the lender's NVMe to the borrower, use it, give it back, and report.
+    Demo(demo::Demo),
     /// Show the transaction counters of the emulated NTB.
     Counters,
 }
@@ -86,6 +90,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Restart { host } => attach()?.host(&host)?.restart()?,
         Command::Kill { host } => attach()?.host(&host)?.kill()?,
+        Command::Demo(demo) => return demo.run(cli.run_dir),
         Command::Counters => {
             for (name, count) in attach()?.emulator().counters()? {
                 println!("{name} {count}");

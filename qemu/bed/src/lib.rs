@@ -20,6 +20,7 @@ mod agent;
 mod bed;
 pub mod devlend;
 mod emulator;
+mod ending;
 mod environment;
 mod host;
 pub mod kernel_log;
@@ -33,6 +34,7 @@ mod wait;
 
 pub use bed::Bed;
 pub use emulator::{Counters, Emulator};
+pub use ending::end_on_signals;
 pub use environment::Environment;
 pub use host::{Host, DEFAULT_LIMIT};
 pub use nix::errno::Errno;

@@ -3,6 +3,7 @@
 //! The `bed` command: a pair of hosts to play with, from the shell.
 
 mod cli;
+mod demo;
 
 use std::process::ExitCode;
 

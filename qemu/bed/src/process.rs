@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
+use crate::ending;
 use crate::wait::{until, Seen};
 
 /// A process of the bed, running or not.
@@ -44,6 +45,7 @@ impl Process {
         env: &[(&str, &Path)],
         log: &Path,
     ) -> Result<()> {
+        ending::check()?;
         let out = File::options()
             .create(true)
             .append(true)

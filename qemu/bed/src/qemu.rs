@@ -13,6 +13,9 @@ use crate::options::{HostOptions, Options};
 /// device, such as the NTB's window. QEMU's default of 4096 bytes cuts every transfer into pages.
 const BOUNCE: u64 = 16 << 20;
 
+/// Slots of 2 KiB in a guest's bounce buffers: 8 MiB, where 64 MiB would be an eighth of its memory.
+const BOUNCE_SLOTS: u32 = 4096;
+
 /// What the command line needs to know beyond the options.
 pub(crate) struct Place<'a> {
     /// The word that marks the process as this bed's.
@@ -42,7 +45,9 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
             place.ram
         ),
     );
-    line.add("-m", format!("{megabytes}M"));
+    // Room for memory above 4 GiB, never filled: it makes the kernel keep bounce buffers as a real host does. A host
+    // without them cannot bounce, and "nothing was bounced" would say nothing.
+    line.add("-m", format!("{megabytes}M,slots=1,maxmem=8G"));
     line.add("-accel", options.accel.clone());
     line.add("-cpu", "max");
     line.add("-smp", host.smp.to_string());
@@ -125,7 +130,8 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
 /// The kernel's command line.
 fn kernel_words(host: &HostOptions) -> String {
     let mut words = format!(
-        "console=ttyS0 root=/dev/vda ro init=/usr/sbin/init devlend.host={} log_buf_len=4M loglevel=7",
+        "console=ttyS0 root=/dev/vda ro init=/usr/sbin/init devlend.host={} log_buf_len=4M loglevel=7 \
+         swiotlb={BOUNCE_SLOTS}",
         host.name
     );
     if host.iommu {

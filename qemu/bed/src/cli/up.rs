@@ -71,11 +71,8 @@ impl Up {
         let mut options = self.options()?;
         options.run_dir = run_dir;
 
-        // Taken before the start: an interrupt during the boot must end the hosts, too.
-        let mut signals = signal_hook::iterator::Signals::new([
-            signal_hook::consts::SIGINT,
-            signal_hook::consts::SIGTERM,
-        ])?;
+        // An interrupt during the boot must end the hosts, too.
+        devlend_bed::end_on_signals()?;
         let start = Instant::now();
         let mut bed = Bed::start(options)?;
         let names: Vec<&str> = bed.hosts().iter().map(devlend_bed::Host::name).collect();
@@ -85,13 +82,14 @@ impl Up {
             start.elapsed().as_secs_f32(),
             bed.run_dir().display()
         );
-        if detach && signals.pending().next().is_none() {
+        if detach {
             bed.detach();
             return Ok(());
         }
         eprintln!("bed: Ctrl-C ends it");
-        signals.forever().next();
-        bed.down()
+        loop {
+            std::thread::park();
+        }
     }
 
     fn options(&self) -> Result<Options> {

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The picture: borrower's driver, the NTB's windows, lender's device, and the counted figures.
+
+use maud::{html, Markup};
+
+use crate::demo::report::{bounced, Report};
+
+/// One way across the bridge.
+struct Way {
+    name: &'static str,
+    window: &'static str,
+    figure: String,
+    /// The borrower starts the access.
+    from_borrower: bool,
+    /// Drawn dashed: not a way of data.
+    control: bool,
+}
+
+/// The picture as inline SVG.
+pub fn render(report: &Report) -> Markup {
+    let ways = ways(report);
+    html! {
+        svg viewBox="0 0 920 400" role="img" aria-label="Path from the borrower's driver over the NTB to the lender's device" font-family="system-ui, sans-serif" font-size="14" {
+            defs {
+                marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto-start-reverse" {
+                    path d="M0 0 L10 5 L0 10 z" fill="#57606a" {}
+                }
+            }
+            (side(10, "Borrower", &[
+                "ext4, fio".into(),
+                "nvme driver, unmodified".into(),
+                report.borrower_address.clone(),
+                "devlend's host bridge".into(),
+                "RAM".into(),
+            ]))
+            rect x="330" y="20" width="260" height="360" rx="8" fill="#fff8e6" stroke="#bf8700" {}
+            text x="460" y="46" text-anchor="middle" font-weight="600" { "NTB" }
+            (side(710, "Lender", &[
+                "NVMe controller".into(),
+                report.lender_address.clone(),
+                format!("isolation: {}", report.isolation),
+            ]))
+            @for (index, way) in ways.iter().enumerate() {
+                (arrow(78 + index * 76, way))
+            }
+        }
+    }
+}
+
+fn side(x: u32, title: &str, lines: &[String]) -> Markup {
+    html! {
+        rect x=(x) y="20" width="200" height="360" rx="8" fill="#eef4ff" stroke="#0969da" {}
+        text x=(x + 100) y="46" text-anchor="middle" font-weight="600" { (title) }
+        @for (index, line) in lines.iter().enumerate() {
+            text x=(x + 100) y=(90 + index * 60) text-anchor="middle" { (line) }
+        }
+    }
+}
+
+fn arrow(y: usize, way: &Way) -> Markup {
+    let (from, to) = if way.from_borrower {
+        (216, 704)
+    } else {
+        (704, 216)
+    };
+    let dashes = if way.control { "6 5" } else { "none" };
+    html! {
+        line x1=(from) y1=(y + 24) x2=(to) y2=(y + 24) stroke="#57606a" stroke-width="2" stroke-dasharray=(dashes) marker-end="url(#tip)" {}
+        text x="460" y=(y) text-anchor="middle" font-weight="600" { (way.name) }
+        text x="460" y=(y + 17) text-anchor="middle" fill="#57606a" { (way.window) }
+        text x="460" y=(y + 42) text-anchor="middle" { (way.figure) }
+    }
+}
+
+fn ways(report: &Report) -> Vec<Way> {
+    let traffic = &report.traffic;
+    let count = |name: &str| traffic.emulated(name);
+    vec![
+        Way {
+            name: "registers, doorbells",
+            window: "window 1",
+            figure: format!(
+                "{} writes, {} reads",
+                count("borrower.windows.1.writes"),
+                count("borrower.windows.1.reads")
+            ),
+            from_borrower: true,
+            control: false,
+        },
+        Way {
+            name: "data: the device's DMA",
+            window: "window 2, mapped directly",
+            figure: format!(
+                "{} MiB, {} bounced bytes",
+                (report.fio.reads + report.fio.writes) * 4 / 1024,
+                bounced(traffic)
+            ),
+            from_borrower: false,
+            control: false,
+        },
+        Way {
+            name: "interrupts: MSI-X",
+            window: "window 0",
+            figure: format!(
+                "{} written, {} taken",
+                count("lender.windows.0.writes"),
+                traffic.all_interrupts()
+            ),
+            from_borrower: false,
+            control: false,
+        },
+        Way {
+            name: "control channel",
+            window: "set-up and return only",
+            figure: format!("{} messages", traffic.control_messages),
+            from_borrower: true,
+            control: true,
+        },
+    ]
+}
