@@ -138,3 +138,6 @@ impl From<u32> for Address {
         Self::from_devfn(u16::from_le_bytes([domain_low, domain_high]), bus, devfn)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,3 +117,6 @@ pub fn parse_address(line: &[u8]) -> Result<Address, CommandError<'_>> {
         Some(word) => Err(CommandError::Unknown(word)),
     }
 }
+
+#[cfg(test)]
+mod tests;

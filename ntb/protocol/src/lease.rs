@@ -176,3 +176,6 @@ impl Default for Lease {
         Self::new(0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,3 +62,6 @@ pub use self::{
         Failure, //
     },
 };
+
+#[cfg(test)]
+mod tests;

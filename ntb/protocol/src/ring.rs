@@ -156,7 +156,7 @@ impl Tag {
     }
 
     const fn bit(self) -> u16 {
-        // By the type invariant the shift is below the width of the type.
+        // PANIC: by the type invariant the shift is below the width of the type.
         1 << self.0
     }
 }
@@ -215,3 +215,6 @@ impl Tags {
         self.0.count_ones()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,13 +98,12 @@ impl Announcement {
     pub fn to_words(&self) -> [u32; SCRATCHPADS] {
         let (control_low, control_high) = halves(self.control);
         let (base_low, base_high) = halves(self.memory_base);
-        let versions =
-            u32::from_le_bytes([
-                self.version_min,
-                self.version_max,
-                self.memory_window,
-                u8::from(self.ready),
-            ]);
+        let versions = u32::from_le_bytes([
+            self.version_min,
+            self.version_max,
+            self.memory_window,
+            u8::from(self.ready),
+        ]);
         [
             MAGIC,
             versions,
@@ -179,3 +178,6 @@ impl Announcement {
         (end <= window_size).then_some(offset)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ pub struct Window {
     pub index: u8,
     /// Largest translation, bytes.
     pub size: u64,
-    /// Alignment of the translated address, bytes; 0 and 1 mean any.
+    /// Alignment of the translated address, bytes, a power of two; 0 means any.
     pub align: u64,
 }
 
@@ -126,6 +126,7 @@ impl fmt::Display for NoSpace {
 
 /// `value` down to a multiple of `align`; 0 counts as 1.
 fn round_down(value: u64, align: u64) -> u64 {
+    // PANIC: a remainder is not above the value.
     value - value % align.max(1)
 }
 
@@ -175,11 +176,13 @@ pub fn plan(windows: &[Window], ram_end: u64, control: (u64, u64)) -> Result<Pla
     let others = || usable().filter(|window| window.index != memory.index);
     let (msi_window, msi_base, msi_size) = if inside {
         let end = memory_end.max(MSI_END);
+        // PANIC: `inside` says that the base is not above the range.
         (memory.index, memory_base, end - memory_base)
     } else {
         others()
             .filter_map(|window| {
                 let base = round_down(MSI_RANGE.0, alignment(window));
+                // PANIC: rounded down from below the end.
                 let size = MSI_END - base;
                 (size <= window.size).then_some((window, base, size))
             })
@@ -193,6 +196,7 @@ pub fn plan(windows: &[Window], ram_end: u64, control: (u64, u64)) -> Result<Pla
     let memory_size = if inside {
         msi_size
     } else {
+        // PANIC: `place_memory` returns them in order.
         memory_end - memory_base
     };
 
@@ -219,6 +223,7 @@ pub fn plan(windows: &[Window], ram_end: u64, control: (u64, u64)) -> Result<Pla
         msi_window,
         msi_base,
         msi_size,
+        // PANIC: either window starts at or below the range.
         msi_offset: MSI_RANGE.0 - msi_base,
     })
 }
@@ -289,6 +294,7 @@ pub fn mmio_span(
         return Ok(Span::default());
     };
     let base = round_down(start, align.max(PAGE));
+    // PANIC: the base is not above the start, nor the start above the end.
     let needed = end.map_or(u64::MAX, |end| page_up(end) - base);
     if needed > window_size {
         return Err(NoSpace {
@@ -298,3 +304,6 @@ pub fn mmio_span(
     }
     Ok(Span { base, size: needed })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+use super::*;
+use proptest::prelude::*;
+
+const ADDRESS: Address = Address {
+    domain: 0,
+    bus: 0,
+    device: 4,
+    function: 0,
+};
+
+#[test]
+fn good_lines() {
+    let table = [
+        ("0000:00:04.0", LendWords::empty()),
+        ("0000:00:04.0\n", LendWords::empty()),
+        ("  00:04.0 \t\r\n", LendWords::empty()),
+        ("0000:00:04.0 unsafe", LendWords::UNSAFE),
+        ("0000:00:04.0\tforce\n", LendWords::FORCE),
+        ("0000:00:04.0 unsafe force\n", LendWords::all()),
+        ("0000:00:04.0  force   unsafe", LendWords::all()),
+    ];
+    for (line, words) in table {
+        let expected = LendCommand {
+            address: ADDRESS,
+            words,
+        };
+        assert_eq!(
+            LendCommand::parse(line.as_bytes()),
+            Ok(expected),
+            "{line:?}"
+        );
+    }
+}
+
+#[test]
+fn bad_lines_name_the_word() {
+    let table = [
+        ("", "no PCI address given"),
+        (" \n", "no PCI address given"),
+        (
+            "unsafe 0000:00:04.0",
+            "\"unsafe\" is no PCI address: not of the form DDDD:BB:DD.F",
+        ),
+        (
+            "0000:00:24.0",
+            "\"0000:00:24.0\" is no PCI address: device 0x24 is above 0x1f",
+        ),
+        ("00:04.0 Unsafe", "unknown word \"Unsafe\""),
+        ("00:04.0 unsafe,force", "unknown word \"unsafe,force\""),
+        ("00:04.0 force unsafe force", "word \"force\" given twice"),
+        ("00:04.0 00:05.0", "unknown word \"00:05.0\""),
+        ("00:04.0 a\0b", "unknown word \"a\\x00b\""),
+        ("00:04.0 \u{1b}[2J", "unknown word \"\\x1b[2J\""),
+    ];
+    for (line, message) in table {
+        let error = LendCommand::parse(line.as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), message, "{line:?}");
+    }
+}
+
+#[test]
+fn long_words_are_cut_in_messages_only() {
+    let line = format!("00:04.0 {}", "x".repeat(33));
+    let error = LendCommand::parse(line.as_bytes()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("unknown word \"{}...\"", "x".repeat(32))
+    );
+    let line = format!("00:04.0 {}", "x".repeat(32));
+    let error = LendCommand::parse(line.as_bytes()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("unknown word \"{}\"", "x".repeat(32))
+    );
+}
+
+#[test]
+fn borrow_takes_an_address_only() {
+    assert_eq!(parse_address(b" 0000:00:04.0\n"), Ok(ADDRESS));
+    assert_eq!(parse_address(b"\n"), Err(CommandError::Empty));
+    assert_eq!(
+        parse_address(b"00:04.0 force"),
+        Err(CommandError::Unknown(b"force"))
+    );
+    assert_eq!(
+        parse_address(b"04.0"),
+        Err(CommandError::Address(b"04.0", AddressError::Form))
+    );
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_lines_are_no_trouble(line in prop::collection::vec(any::<u8>(), 0..300)) {
+        for message in [
+            LendCommand::parse(&line).err().map(|error| error.to_string()),
+            parse_address(&line).err().map(|error| error.to_string()),
+        ].into_iter().flatten() {
+            prop_assert!(message.len() < 4 * SHOWN + 100);
+            prop_assert!(message.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        }
+    }
+
+    #[test]
+    fn lines_of_the_right_words(
+        number: u32,
+        chosen in prop::sample::subsequence(vec!["unsafe", "force"], 0..=2).prop_shuffle(),
+        space in "[ \t\n]{1,4}",
+    ) {
+        let address = Address::from(number);
+        let line = [vec![address.to_string().as_str()], chosen.clone()].concat().join(&space);
+        let command = LendCommand::parse(line.as_bytes()).unwrap();
+        prop_assert_eq!(command.address, address);
+        prop_assert_eq!(command.words.contains(LendWords::UNSAFE), chosen.contains(&"unsafe"));
+        prop_assert_eq!(command.words.contains(LendWords::FORCE), chosen.contains(&"force"));
+    }
+}
