@@ -1,4 +1,63 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The emulated NTB.
-fn main() {}
+//! The emulated NTB as a process.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use nix::sys::signal::{SigSet, Signal};
+use ntb_emu::cli::{Cli, Command, Serve};
+use ntb_emu::control;
+use ntb_emu::ntb::Ntb;
+use ntb_emu::server::Server;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match (cli.command, cli.serve) {
+        (Some(Command::Query { control, query }), _) => {
+            control::ask(&control, query).map(|answer| println!("{answer}"))
+        }
+        (None, Some(serve)) => run(serve),
+        (None, None) => Err(anyhow::anyhow!("nothing to do: see --help")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ntb-emu: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(serve: Serve) -> Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    // Before there is any other thread, so that all have these blocked and this one can wait for them.
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGINT);
+    signals.thread_block().context("cannot block signals")?;
+
+    let windows = serve.windows()?;
+    let control = serve.control.clone();
+    let hosts = serve.hosts()?;
+    let sockets = hosts.clone().map(|host| host.socket);
+    let ntb = Ntb::new(windows, hosts.map(|host| (host.name, host.ram)));
+    let server = Server::start(ntb, sockets, control)?;
+    println!("ntb-emu: ready");
+    std::io::stdout()
+        .flush()
+        .context("cannot write to standard output")?;
+
+    let signal = signals.wait().context("cannot wait for signals")?;
+    info!(%signal, "ending");
+    drop(server);
+    Ok(())
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Accesses through a memory window.
+
+use std::sync::Arc;
+
+use tracing::trace;
+
+use super::{reply, Ntb};
+use crate::amd::Side;
+use crate::connection::{Connection, PendingRead, Waiter};
+use crate::counters::WindowCounters;
+use crate::memory::Access;
+use crate::wire::{Header, RegionAccess};
+use zerocopy::IntoBytes;
+
+impl Ntb {
+    /// A host reads through a window; the answer is sent now or when the peer has answered, but always.
+    pub(super) fn window_read(
+        &self,
+        connection: &Arc<Connection>,
+        header: &Header,
+        access: RegionAccess,
+        window: usize,
+        data: &mut [u8],
+    ) {
+        let side = connection.side;
+        let counters = self.window_counters(side, window);
+        counters.reads.one();
+        // CAST: usize has at most 64 bits.
+        counters.bytes_read.add(data.len() as u64);
+        let offset = access.offset.get();
+        data.fill(0xff);
+        if let Some(address) = self.target(side, window, offset, data.len()) {
+            let peer = self.host(side.peer());
+            match peer.memory.read(address, data) {
+                Access::Done => counters.to_ram.one(),
+                Access::Refused => counters.blocked.one(),
+                Access::Elsewhere => {
+                    counters.to_device.one();
+                    let Some(target) = peer.connection() else {
+                        counters.failed.one();
+                        return reply(connection, header, [access.as_bytes(), data]);
+                    };
+                    let Some(wait) = self.waits.begin(index(side), index(side.peer())) else {
+                        counters.deadlocks.one();
+                        return reply(connection, header, [access.as_bytes(), data]);
+                    };
+                    let reader = connection.clone();
+                    let read = PendingRead {
+                        reader,
+                        header: *header,
+                        access,
+                        window,
+                        wait,
+                    };
+                    if let Err(waiter) = target.ask(address, data.len(), Waiter::Read(read)) {
+                        counters.failed.one();
+                        if let Waiter::Read(read) = *waiter {
+                            self.finish_read(read, None);
+                        }
+                    }
+                    return;
+                }
+            }
+        } else {
+            counters.blocked.one();
+        }
+        trace!(?side, window, offset, length = data.len(), "read");
+        reply(connection, header, [access.as_bytes(), data]);
+    }
+
+    /// A host writes through a window.
+    pub(super) fn window_write(&self, side: Side, window: usize, offset: u64, data: &[u8]) {
+        let counters = self.window_counters(side, window);
+        counters.writes.one();
+        // CAST: usize has at most 64 bits.
+        counters.bytes_written.add(data.len() as u64);
+        let Some(address) = self.target(side, window, offset, data.len()) else {
+            counters.blocked.one();
+            return;
+        };
+        let peer = self.host(side.peer());
+        match peer.memory.write(address, data) {
+            Access::Done => counters.to_ram.one(),
+            Access::Refused => counters.blocked.one(),
+            Access::Elsewhere => {
+                counters.to_device.one();
+                let target = peer.connection();
+                if target.is_none_or(|target| target.write(address, data).is_err()) {
+                    counters.dropped.one();
+                }
+            }
+        }
+    }
+
+    /// Answers a host's read, with all-ones if there is no data.
+    pub(super) fn finish_read(&self, read: PendingRead, data: Option<&[u8]>) {
+        let PendingRead {
+            reader,
+            header,
+            access,
+            wait,
+            ..
+        } = read;
+        // Before the answer is out: the host may read again at once.
+        drop(wait);
+        match data {
+            Some(data) => reply(&reader, &header, [access.as_bytes(), data]),
+            // CAST: it was checked to be at most MAX_TRANSFER.
+            None => reply(
+                &reader,
+                &header,
+                [access.as_bytes(), &vec![0xff; access.count.get() as usize]],
+            ),
+        }
+    }
+
+    pub(super) fn window_counters(&self, side: Side, window: usize) -> &WindowCounters {
+        let windows = &self.host(side).counters.windows;
+        // Windows come from the layout, which has no others.
+        windows.get(window).unwrap_or(&windows[0])
+    }
+
+    /// Where in the peer's address space an access goes, if it gets through.
+    fn target(&self, side: Side, window: usize, offset: u64, length: usize) -> Option<u64> {
+        let translated = self.registers().translate(side, window, offset, length);
+        match translated {
+            Ok(address) if self.host(side.peer()).bus_master() => Some(address),
+            Ok(_) => None,
+            Err(why) => {
+                trace!(?side, window, offset, length, ?why, "blocked");
+                None
+            }
+        }
+    }
+}
+
+fn index(side: Side) -> usize {
+    match side {
+        Side::Primary => 0,
+        Side::Secondary => 1,
+    }
+}

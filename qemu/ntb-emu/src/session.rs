@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One host's connection from its first message to its last.
+
+mod direct;
+mod info;
+mod version;
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use tracing::{debug, warn};
+use zerocopy::IntoBytes;
+
+use crate::amd::{Side, VECTORS, WINDOWS};
+use crate::connection::Connection;
+use crate::ntb::{reply, Ntb};
+use crate::socket::{Frame, ReceiveError, Receiver};
+use crate::wire::{
+    parse, DmaMap, DmaUnmap, DmaUnmapFlags, Header, IrqSet, IrqSetFlags, Malformed, Message,
+    Request, WriteOne,
+};
+use direct::DirectWindow;
+use info::MSIX;
+
+/// Why a connection has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// The host's QEMU has closed it.
+    #[error("closed by the host")]
+    Closed,
+    /// It could not be understood.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// Some other command came before the version.
+    #[error("no version was negotiated")]
+    NoVersion,
+    /// The versions do not fit.
+    #[error("the host speaks version {0}.{1} of the protocol")]
+    Version(u16, u16),
+}
+
+impl From<Malformed> for Ended {
+    fn from(malformed: Malformed) -> Self {
+        Self::Receive(malformed.into())
+    }
+}
+
+/// Serves a host until its connection ends, and says why it did. Nothing but this connection is affected by it.
+pub fn serve(ntb: &Ntb, side: Side, socket: UnixStream) -> Ended {
+    let socket = Arc::new(socket);
+    let connection = Arc::new(Connection::new(side, socket.clone()));
+    let sender = std::thread::Builder::new()
+        .name(format!("{} sender", ntb.host(side).name))
+        .spawn({
+            let connection = connection.clone();
+            move || connection.outbox().drain()
+        });
+    let mut session = Session {
+        ntb,
+        side,
+        connection,
+        greeted: false,
+        direct: Default::default(),
+    };
+    match sender {
+        Err(error) => {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
+            Ended::Receive(errno.into())
+        }
+        Ok(sender) => {
+            let ended = session.run(Receiver::new(socket));
+            if session.greeted {
+                ntb.disconnected(&session.connection);
+            }
+            session.connection.close();
+            // It cannot have panicked in a way that matters any more.
+            let _ = sender.join();
+            ended
+        }
+    }
+}
+
+struct Session<'a> {
+    ntb: &'a Ntb,
+    side: Side,
+    connection: Arc<Connection>,
+    /// The version has been negotiated: the host counts as connected.
+    greeted: bool,
+    direct: [Option<Rc<DirectWindow>>; WINDOWS],
+}
+
+impl Session<'_> {
+    fn run(&mut self, mut receiver: Receiver) -> Ended {
+        loop {
+            match receiver.receive() {
+                Ok(Some(frame)) => {
+                    if let Err(ended) = self.handle(frame) {
+                        return ended;
+                    }
+                }
+                Ok(None) => return Ended::Closed,
+                Err(error) => return error.into(),
+            }
+        }
+    }
+
+    fn handle(&mut self, frame: Frame<'_>) -> Result<(), Ended> {
+        let (header, request) = match parse(frame.bytes)? {
+            Message::Reply(reply) => {
+                self.ntb.answer(&self.connection, &reply);
+                return Ok(());
+            }
+            Message::Request(header, request) => (header, request),
+        };
+        if !self.greeted && !matches!(request, Request::Version(..)) {
+            return Err(Ended::NoVersion);
+        }
+        let done = match request {
+            Request::RegionRead(access) => {
+                match self.ntb.region_read(&self.connection, &header, access) {
+                    Ok(()) => return Ok(()),
+                    Err(errno) => Err(errno),
+                }
+            }
+            Request::RegionWrite(access, data) => {
+                let result = self.ntb.region_write(self.side, access, data);
+                result.map(|()| self.reply(&header, access.as_bytes()))
+            }
+            Request::RegionWriteMulti(writes) => self.write_multi(&header, writes),
+            Request::Version(version, data) => return self.version(&header, version, data),
+            Request::DmaMap(map) => self.dma_map(&header, &map, frame.fds),
+            Request::DmaUnmap(unmap) => self.dma_unmap(&header, &unmap),
+            Request::GetInfo(_) => {
+                self.reply(&header, info::device().as_bytes());
+                Ok(())
+            }
+            Request::GetRegionInfo(info) => self.region_info(&header, &info),
+            Request::GetIrqInfo(info) => {
+                info::irq(&info).map(|info| self.reply(&header, info.as_bytes()))
+            }
+            Request::SetIrqs(set, _) => self.set_irqs(&header, &set, frame.fds),
+            Request::Reset => {
+                self.ntb.reset(self.side);
+                self.reply(&header, &[]);
+                Ok(())
+            }
+            Request::Unsupported(command) => {
+                warn!(host = self.name(), ?command, "not supported");
+                Err(Errno::NOSYS)
+            }
+        };
+        if let Err(errno) = done {
+            debug!(host = self.name(), command = header.command.get(), %errno, "refused");
+            self.refuse(&header, errno);
+        }
+        Ok(())
+    }
+
+    fn write_multi(&self, header: &Header, writes: &[WriteOne]) -> Result<(), Errno> {
+        for one in writes {
+            // CAST: at most 8, as checked when it was parsed.
+            let data = one
+                .data
+                .get(..one.access.count.get() as usize)
+                .ok_or(Errno::INVAL)?;
+            self.ntb.region_write(self.side, one.access, data)?;
+        }
+        // CAST: bounded by the length of a message.
+        self.reply(header, &(writes.len() as u64).to_ne_bytes());
+        Ok(())
+    }
+
+    fn dma_map(
+        &self,
+        header: &Header,
+        map: &DmaMap,
+        fds: Vec<std::os::fd::OwnedFd>,
+    ) -> Result<(), Errno> {
+        let host = self.ntb.host(self.side);
+        let file = host
+            .memory
+            .map(map, fds.into_iter().next())
+            .map_err(|error| {
+                warn!(host = self.name(), %error, "memory not mapped");
+                error.errno()
+            })?;
+        debug!(
+            host = self.name(),
+            address = format_args!("{:#x}", map.address.get()),
+            size = format_args!("{:#x}", map.size.get()),
+            flags = map.flags.get(),
+            ram = file.is_some(),
+            "memory mapped"
+        );
+        self.reply(header, &[]);
+        Ok(())
+    }
+
+    fn dma_unmap(&self, header: &Header, unmap: &DmaUnmap) -> Result<(), Errno> {
+        let memory = &self.ntb.host(self.side).memory;
+        if unmap.flags.get() & DmaUnmapFlags::ALL != 0 {
+            memory.clear();
+        } else {
+            memory
+                .unmap(unmap.address.get(), unmap.size.get())
+                .map_err(|error| {
+                    warn!(host = self.name(), %error, "memory not unmapped");
+                    error.errno()
+                })?;
+        }
+        self.reply(header, unmap.as_bytes());
+        Ok(())
+    }
+
+    fn set_irqs(
+        &self,
+        header: &Header,
+        set: &IrqSet,
+        fds: Vec<std::os::fd::OwnedFd>,
+    ) -> Result<(), Errno> {
+        let host = self.ntb.host(self.side);
+        let interrupts = &host.interrupts;
+        // CAST: a u32 fits.
+        let (start, count) = (set.start.get() as usize, set.count.get() as usize);
+        if set.index.get() != MSIX {
+            return Err(Errno::INVAL);
+        }
+        const ATTACH: u32 = IrqSetFlags::DATA_EVENTFD | IrqSetFlags::ACTION_TRIGGER;
+        const TRIGGER: u32 = IrqSetFlags::DATA_NONE | IrqSetFlags::ACTION_TRIGGER;
+        match set.flags.get() {
+            ATTACH if fds.is_empty() => interrupts.detach(start, count)?,
+            ATTACH if fds.len() == count => interrupts.attach(start, fds)?,
+            TRIGGER if count == 0 => interrupts.disable(),
+            TRIGGER if start < VECTORS && count <= VECTORS - start => {
+                let vectors = (start..start + count).fold(0, |set, vector| set | 1 << vector);
+                host.counters.msix_fired.add(interrupts.fire(vectors));
+            }
+            _ => return Err(Errno::INVAL),
+        }
+        self.reply(header, &[]);
+        Ok(())
+    }
+
+    fn name(&self) -> &str {
+        &self.ntb.host(self.side).name
+    }
+
+    fn reply(&self, header: &Header, body: &[u8]) {
+        if header.wants_reply() {
+            reply(&self.connection, header, [body, &[]]);
+        }
+    }
+
+    fn reply_with(&self, header: &Header, body: &[u8], fd: BorrowedFd<'_>) {
+        let head = header.reply(body.len());
+        if self
+            .connection
+            .outbox()
+            .send(&[head.as_bytes(), body], Some(fd.as_fd()))
+            .is_err()
+        {
+            self.connection.outbox().close();
+        }
+    }
+
+    fn refuse(&self, header: &Header, errno: Errno) {
+        if header.wants_reply()
+            && self
+                .connection
+                .outbox()
+                .send(&[header.refusal(errno).as_bytes()], None)
+                .is_err()
+        {
+            self.connection.outbox().close();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The first message: which version of the protocol, and what each side can take.
+
+use serde_json::json;
+use tracing::debug;
+use zerocopy::IntoBytes;
+
+use super::{Ended, Session};
+use crate::ntb::reply;
+use crate::socket::MAX_FDS;
+use crate::wire::{Header, Version, MAX_TRANSFER};
+
+impl Session<'_> {
+    pub(super) fn version(
+        &mut self,
+        header: &Header,
+        version: Version,
+        data: &[u8],
+    ) -> Result<(), Ended> {
+        let (major, minor) = (version.major.get(), version.minor.get());
+        if self.greeted || major != 0 {
+            return Err(Ended::Version(major, minor));
+        }
+        debug!(host = self.name(), major, minor, capabilities = %String::from_utf8_lossy(data), "version");
+        let ours = Version {
+            major: 0.into(),
+            minor: 0.into(),
+        };
+        let capabilities = capabilities(data);
+        reply(&self.connection, header, [ours.as_bytes(), &capabilities]);
+        self.greeted = true;
+        self.ntb.connected(&self.connection);
+        Ok(())
+    }
+}
+
+/// Our capabilities, in reply to the client's: only what it has named itself, so that the reply is not longer than the
+/// request, for which QEMU has no room.
+fn capabilities(theirs: &[u8]) -> Vec<u8> {
+    let text = theirs.split(|byte| *byte == 0).next().unwrap_or_default();
+    let theirs: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
+    let mut ours = json!({
+        "max_msg_fds": MAX_FDS,
+        "max_data_xfer_size": MAX_TRANSFER,
+        "write_multiple": true,
+    });
+    if let Some(ours) = ours.as_object_mut() {
+        ours.retain(|name, _| theirs["capabilities"].get(name).is_some());
+    }
+    if text.is_empty() {
+        return Vec::new();
+    }
+    let mut bytes = json!({ "capabilities": ours }).to_string().into_bytes();
+    bytes.push(0);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_client_knows_is_announced() {
+        assert_eq!(capabilities(b""), b"");
+        assert_eq!(capabilities(b"\0"), b"");
+        assert_eq!(capabilities(b"not JSON\0"), b"{\"capabilities\":{}}\0");
+        assert_eq!(
+            capabilities(b"{\"capabilities\":[]}\0"),
+            b"{\"capabilities\":{}}\0"
+        );
+        let qemu = br#"{"capabilities": {"migration": {"max_bitmap_size": 268435456, "pgsize": 4096}, "max_msg_fds": 16, "max_data_xfer_size": 1048576, "pgsizes": 4096, "max_dma_maps": 65535, "write_multiple": true}}"#;
+        let ours = capabilities(qemu);
+        assert_eq!(
+            ours,
+            b"{\"capabilities\":{\"max_data_xfer_size\":1048576,\"max_msg_fds\":16,\"write_multiple\":true}}\0"
+        );
+        assert!(ours.len() <= qemu.len());
+    }
+}
