@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The bed's own promises, which every other test leans on.
+
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Result};
+use devlend_bed::{Bed, Errno};
+
+use crate::runner::{Body, Case};
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "bed::status_and_output",
+        body: Body::Bed(status_and_output),
+    },
+    Case {
+        name: "bed::binary_both_ways",
+        body: Body::Bed(binary_both_ways),
+    },
+    Case {
+        name: "bed::a_long_command_is_killed",
+        body: Body::Bed(a_long_command_is_killed),
+    },
+    Case {
+        name: "bed::commands_interleave",
+        body: Body::Bed(commands_interleave),
+    },
+    Case {
+        name: "bed::refusals_have_numbers",
+        body: Body::Bed(refusals_have_numbers),
+    },
+];
+
+fn status_and_output(bed: &Bed) -> Result<()> {
+    for host in bed.hosts() {
+        ensure!(host.sh_ok("hostname")? == host.name());
+        let output = host.sh("echo out; echo err >&2; exit 42")?;
+        ensure!(output.status == 42, "status {}", output.status);
+        ensure!(output.text() == "out" && output.error_text() == "err");
+        ensure!(host.sh("kill -9 $$")?.status == 128 + 9);
+        ensure!(host.sh_ok("exit 1").is_err());
+    }
+    Ok(())
+}
+
+fn binary_both_ways(bed: &Bed) -> Result<()> {
+    let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    let output =
+        bed.host("borrower")?
+            .sh_with("cat", Some(bytes.clone()), Duration::from_secs(60), None)?;
+    ensure!(
+        output.stdout == bytes,
+        "{} bytes came back",
+        output.stdout.len()
+    );
+    Ok(())
+}
+
+fn a_long_command_is_killed(bed: &Bed) -> Result<()> {
+    let host = bed.host("borrower")?;
+    let error = match host.sh_within(Duration::from_secs(1), "sleep 4711; true") {
+        Ok(output) => bail!("it ended with {}", output.status),
+        Err(error) => format!("{error:#}"),
+    };
+    ensure!(error.contains("more than 1s"), "{error}");
+    devlend_bed::until("the command to be gone", Duration::from_secs(10), || {
+        let left = host.sh("pgrep -x -a sleep | grep 4711")?;
+        Ok(if left.ok() {
+            devlend_bed::Seen::NotYet(left.text().into_owned())
+        } else {
+            devlend_bed::Seen::Yes(())
+        })
+    })
+}
+
+fn commands_interleave(bed: &Bed) -> Result<()> {
+    let host = bed.host("lender")?;
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| host.sh_ok("sleep 5; echo slow; touch /tmp/slow"));
+        let mut quick = 0;
+        while !host.sh("[ -e /tmp/slow ]")?.ok() {
+            quick += 1;
+        }
+        ensure!(quick > 3, "only {quick} commands while another one ran");
+        match slow.join() {
+            Ok(text) => ensure!(text? == "slow"),
+            Err(_) => bail!("the slow command's thread died"),
+        }
+        host.sh_ok("rm /tmp/slow").map(drop)
+    })
+}
+
+fn refusals_have_numbers(bed: &Bed) -> Result<()> {
+    let host = bed.host("lender")?;
+    ensure!(host.try_write("/proc/sys/kernel/hostname", "lender")? == Ok(()));
+    ensure!(host.try_write("/nowhere/file", "x")? == Err(Errno::ENOENT));
+    ensure!(
+        host.try_write("/proc/version", "x")? == Err(Errno::EACCES)
+            || host.try_write("/proc/version", "x")? == Err(Errno::EIO)
+    );
+    ensure!(host.try_write("/proc/sys/kernel/panic", "many words")? == Err(Errno::EINVAL));
+    Ok(())
+}

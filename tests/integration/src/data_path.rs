@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What carries the data of a borrowed device: the bridge, and no software of ours.
+
+use anyhow::{ensure, Result};
+
+use crate::pair::{finally, Pair};
+use crate::runner::{Body, Case};
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "data_path::no_messages_no_copies",
+        body: Body::Pair(no_messages_no_copies),
+    },
+    Case {
+        name: "data_path::a_file_system_moves_over",
+        body: Body::Pair(a_file_system_moves_over),
+    },
+    Case {
+        name: "data_path::small_and_odd_reads",
+        body: Body::Pair(small_and_odd_reads),
+    },
+];
+
+fn no_messages_no_copies(pair: &Pair<'_>) -> Result<()> {
+    let borrowed = pair.borrow()?;
+    let body = (|| {
+        let messages =
+            || Ok::<_, anyhow::Error>(pair.at_lender.messages()? + pair.at_borrower.messages()?);
+        let interrupts = || {
+            Ok::<u64, anyhow::Error>(pair.borrower.interrupts(&borrowed.address)?.values().sum())
+        };
+        pair.borrower.reset_bounced()?;
+        let (messages_before, interrupts_before) = (messages()?, interrupts()?);
+        for _ in 0..3 {
+            borrowed.check_disk()?;
+        }
+        ensure!(interrupts()? > interrupts_before, "no interrupt arrived");
+        ensure!(
+            messages()? == messages_before,
+            "control messages were sent during I/O"
+        );
+        let bounced = pair.borrower.bounced()?;
+        ensure!(
+            bounced.is_some(),
+            "the test's kernel has no bounce buffers: nothing is shown"
+        );
+        ensure!(bounced == Some((0, 0)), "bounced (now, most): {bounced:?}");
+        Ok(())
+    })();
+    finally(body, || borrowed.end())
+}
+
+fn a_file_system_moves_over(pair: &Pair<'_>) -> Result<()> {
+    const FILE: &str = "/mnt/moved/file";
+    let borrowed = pair.borrow()?;
+    let disk = &borrowed.disk;
+    let there = pair.borrower.sh_ok(&format!(
+        "mkdir -p /mnt/moved && mkfs.ext4 -q -F {disk} && mount {disk} /mnt/moved && \
+         dd if=/dev/urandom of={FILE} bs=1M count=4 status=none && sync && sha256sum {FILE} && umount /mnt/moved"
+    ))?;
+    borrowed.end()?;
+    let disk = pair.lender_disk()?;
+    let here = pair.lender.sh_ok(&format!(
+        "mkdir -p /mnt/moved && mount -o ro {disk} /mnt/moved && sha256sum {FILE} && umount /mnt/moved"
+    ))?;
+    ensure!(
+        here == there,
+        "the lender reads {here}, the borrower wrote {there}"
+    );
+    Ok(())
+}
+
+/// Transfers that end inside a page, on memory that is not page-aligned, and large ones with many segments.
+fn small_and_odd_reads(pair: &Pair<'_>) -> Result<()> {
+    let borrowed = pair.borrow()?;
+    let body = (|| {
+        let disk = &borrowed.disk;
+        for (size, count) in [
+            ("512", 64),
+            ("1536", 64),
+            ("4096", 64),
+            ("128k", 16),
+            ("1M", 4),
+        ] {
+            pair.borrower.sh_ok(&format!(
+                "dd if=/dev/urandom of=/tmp/odd bs={size} count={count} status=none && \
+                 dd if=/tmp/odd of={disk} bs={size} oflag=direct status=none && \
+                 dd if={disk} of=/tmp/back bs={size} count={count} iflag=direct status=none && cmp /tmp/odd /tmp/back"
+            ))?;
+        }
+        Ok(())
+    })();
+    finally(body, || borrowed.end())
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests in running hosts: what only a kernel, a bridge and a device together can show.
+//!
+//! Most tests share one pair of hosts and leave it as they found it; the runner checks that they do, and that
+//! neither kernel complained meanwhile. A test that fails costs the pair: the next one gets a fresh pair.
+
+mod bare_ntb;
+mod bed_itself;
+mod borrow_errors;
+mod data_path;
+mod lend_errors;
+mod lives;
+mod pair;
+mod plans;
+mod runner;
+mod using;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+use runner::{Case, Runner};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // The tests share hosts.
+    arguments.test_threads = Some(1);
+    if let Err(error) = devlend_bed::end_on_signals() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    // Those that need the hosts without devlend come first.
+    let cases: Vec<Case> = [
+        bed_itself::CASES,
+        bare_ntb::CASES,
+        lend_errors::CASES,
+        borrow_errors::CASES,
+        data_path::CASES,
+        using::CASES,
+        lives::CASES,
+        plans::CASES,
+    ]
+    .concat();
+    let runner = Runner::new();
+    let conclusion = libtest_mimic::run(&arguments, Runner::trials(&runner, cases));
+    drop(runner);
+    conclusion.exit_code()
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Lending what cannot be lent: a clear error, and nothing has changed.
+
+use anyhow::{ensure, Result};
+use devlend_bed::Errno;
+
+use crate::pair::{finally, logged, refused, Pair, NTB, NVME, ROOT_PORT};
+use crate::runner::{Body, Case};
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "lend::no_such_device",
+        body: Body::Pair(no_such_device),
+    },
+    Case {
+        name: "lend::malformed",
+        body: Body::Pair(malformed),
+    },
+    Case {
+        name: "lend::needs_unsafe_without_iommu",
+        body: Body::Pair(needs_unsafe_without_iommu),
+    },
+    Case {
+        name: "lend::bridges_and_the_ntb",
+        body: Body::Pair(bridges_and_the_ntb),
+    },
+    Case {
+        name: "lend::mounted",
+        body: Body::Pair(mounted),
+    },
+    Case {
+        name: "lend::open",
+        body: Body::Pair(open),
+    },
+    Case {
+        name: "lend::the_root_disk",
+        body: Body::Pair(the_root_disk),
+    },
+    Case {
+        name: "lend::twice",
+        body: Body::Pair(twice),
+    },
+    Case {
+        name: "lend::reclaim_what_is_not_lent",
+        body: Body::Pair(reclaim_what_is_not_lent),
+    },
+];
+
+fn no_such_device(pair: &Pair<'_>) -> Result<()> {
+    for address in ["0000:00:0a.0", "0000:77:00.0", "00:1b.7", "0001:00:03.0"] {
+        let answer = pair.lending().try_lend(&format!("{address} unsafe"))?;
+        refused(answer, &[Errno::ENODEV], address)?;
+    }
+    Ok(())
+}
+
+fn malformed(pair: &Pair<'_>) -> Result<()> {
+    let long = "0".repeat(3000);
+    for request in [
+        "",
+        " ",
+        "nvme",
+        "0000:00:03",
+        "0000:00:03.",
+        "0000:00:03.8",
+        "0000:00:20.0",
+        "0000:100:03.0",
+        "0000:00:03.0.0",
+        "0000:00:-3.0",
+        "0000:00:03.0 safe",
+        "0000:00:03.0 unsafe unsafer",
+        "0000:00:03.0unsafe",
+        "unsafe 0000:00:03.0",
+        long.as_str(),
+    ] {
+        let answer = pair.lending().try_lend(request)?;
+        refused(answer, &[Errno::EINVAL], &format!("{:.40?}", request))?;
+    }
+    Ok(())
+}
+
+fn needs_unsafe_without_iommu(pair: &Pair<'_>) -> Result<()> {
+    let answer = logged(
+        pair.lender,
+        || pair.lending().try_lend(NVME),
+        |line| line.contains("devlend") && line.contains("unsafe"),
+        "what to do about it",
+    )?;
+    refused(
+        answer,
+        &[Errno::EPERM],
+        "a lend without an IOMMU and without 'unsafe'",
+    )
+}
+
+fn bridges_and_the_ntb(pair: &Pair<'_>) -> Result<()> {
+    // A host bridge, a root port, an ISA bridge, the NTB.
+    for address in ["0000:00:00.0", ROOT_PORT, "0000:00:1f.0", NTB] {
+        let before = pair.lender.driver(address)?;
+        for words in ["unsafe", "unsafe force"] {
+            let answer = pair.lending().try_lend(&format!("{address} {words}"))?;
+            refused(
+                answer,
+                &[Errno::EPERM, Errno::EINVAL],
+                &format!("{address} {words}"),
+            )?;
+        }
+        ensure!(
+            pair.lender.driver(address)? == before,
+            "{address} has another driver now"
+        );
+    }
+    Ok(())
+}
+
+fn mounted(pair: &Pair<'_>) -> Result<()> {
+    let disk = pair.lender_disk()?;
+    pair.lender.sh_ok(&format!(
+        "mkdir -p /mnt/own && mkfs.ext4 -q -F {disk} && mount {disk} /mnt/own && echo mine >/mnt/own/file && sync"
+    ))?;
+    let body = (|| {
+        let answer = logged(
+            pair.lender,
+            || pair.lending().try_lend(&format!("{NVME} unsafe")),
+            |line| line.contains("devlend") && line.contains(NVME),
+            "why not",
+        )?;
+        refused(answer, &[Errno::EBUSY], "a mounted disk")?;
+        pair.lender.sh_ok("echo 3 >/proc/sys/vm/drop_caches")?;
+        let text = pair
+            .lender
+            .sh_ok("cat /mnt/own/file && echo more >>/mnt/own/file && sync")?;
+        ensure!(text == "mine", "the file holds '{text}'");
+        Ok(())
+    })();
+    finally(body, || pair.lender.sh_ok("umount /mnt/own").map(drop))
+}
+
+fn open(pair: &Pair<'_>) -> Result<()> {
+    let disk = pair.lender_disk()?;
+    pair.lender.sh_ok(&format!(
+        "sleep 1000 <{disk} >/dev/null 2>&1 & echo $! >/tmp/holder"
+    ))?;
+    let body = (|| {
+        let answer = pair.lending().try_lend(&format!("{NVME} unsafe"))?;
+        refused(answer, &[Errno::EBUSY], "a disk that a process has open")
+    })();
+    finally(body, || {
+        pair.lender
+            .sh_ok("kill $(cat /tmp/holder); while [ -d /proc/$(cat /tmp/holder) ]; do sleep 0.1; done")
+            .map(drop)
+    })
+}
+
+/// The disk that the host runs from, behind virtio: two layers above the PCI device.
+fn the_root_disk(pair: &Pair<'_>) -> Result<()> {
+    let address = "0000:00:01.0";
+    let answer = pair.lending().try_lend(&format!("{address} unsafe"))?;
+    // A virtio device that bypasses the DMA API may be refused for that, too.
+    refused(answer, &[Errno::EBUSY, Errno::EPERM], "the root disk")?;
+    pair.lender
+        .sh_ok("echo 3 >/proc/sys/vm/drop_caches; ls -R /etc >/dev/null")
+        .map(drop)
+}
+
+fn twice(pair: &Pair<'_>) -> Result<()> {
+    pair.lend()?;
+    let body = (|| {
+        let answer = pair.lending().try_lend(&format!("{NVME} unsafe"))?;
+        refused(answer, &[Errno::EBUSY], "a device that is lent already")?;
+        let state = pair.lending().value(NVME, "state")?;
+        ensure!(state == "offered", "its state is {state}");
+        let isolation = pair.lending().value(NVME, "isolation")?;
+        ensure!(isolation == "unsafe", "its isolation is {isolation}");
+        let previous = pair.lending().value(NVME, "previous_driver")?;
+        ensure!(previous == "nvme", "its previous driver is {previous}");
+        Ok(())
+    })();
+    finally(body, || pair.end())
+}
+
+fn reclaim_what_is_not_lent(pair: &Pair<'_>) -> Result<()> {
+    let answer = pair.lending().try_reclaim(NVME)?;
+    refused(
+        answer,
+        &[Errno::ENOENT, Errno::ENODEV],
+        "a reclaim of what is not lent",
+    )?;
+    let answer = pair.lending().try_reclaim("nonsense")?;
+    refused(answer, &[Errno::EINVAL], "a reclaim of nonsense")
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Runs the tests, on the shared pair or on one of their own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{bail, ensure, Context, Result};
+use devlend_bed::{kernel_log, Bed, Environment, Options};
+use libtest_mimic::{Failed, Trial};
+
+use crate::pair::{self, Pair};
+
+/// What a test needs.
+#[derive(Clone, Copy)]
+pub enum Body {
+    /// The shared hosts; whether devlend is loaded does not matter.
+    Bed(fn(&Bed) -> Result<()>),
+    /// The shared hosts, devlend loaded and the link up, and left so.
+    Pair(fn(&Pair<'_>) -> Result<()>),
+    /// Hosts of its own, made by these options; devlend loaded and the link up.
+    Own(fn() -> Result<Options>, fn(&Pair<'_>) -> Result<()>),
+}
+
+/// A test.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// Its name, by module.
+    pub name: &'static str,
+    /// What it does.
+    pub body: Body,
+}
+
+/// Holds the shared hosts between tests.
+pub struct Runner {
+    shared: Mutex<Option<Shared>>,
+}
+
+struct Shared {
+    bed: Bed,
+    /// Lines of each host's kernel log that earlier tests have answered for.
+    seen: Vec<usize>,
+}
+
+impl Runner {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            shared: Mutex::new(None),
+        })
+    }
+
+    /// The tests for libtest-mimic. They hold the runner weakly: the hosts end with the caller's.
+    pub fn trials(runner: &Arc<Self>, cases: Vec<Case>) -> Vec<Trial> {
+        cases
+            .into_iter()
+            .map(|case| {
+                let runner = Arc::downgrade(runner);
+                Trial::test(case.name, move || {
+                    let runner = runner.upgrade().ok_or("the runner is gone")?;
+                    runner
+                        .run(&case)
+                        .map_err(|error| Failed::from(format!("{error:#}")))
+                })
+            })
+            .collect()
+    }
+
+    fn run(&self, case: &Case) -> Result<()> {
+        let mut slot = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        match case.body {
+            Body::Own(options, test) => {
+                // Two beds at once would be four virtual machines, too much for a small machine.
+                *slot = None;
+                let bed = start(options()?, "own")?;
+                let mut seen = vec![0; bed.hosts().len()];
+                let result = Pair::of(&bed).and_then(|pair| test(&pair));
+                judged(case, &bed, &mut seen, result)
+            }
+            Body::Bed(test) => self.shared(case, &mut slot, test),
+            Body::Pair(test) => self.shared(case, &mut slot, |bed| {
+                let pair = Pair::of(bed)?;
+                test(&pair)?;
+                pair.check_tidy()
+            }),
+        }
+    }
+
+    fn shared(
+        &self,
+        case: &Case,
+        slot: &mut Option<Shared>,
+        test: impl FnOnce(&Bed) -> Result<()>,
+    ) -> Result<()> {
+        let shared = match slot {
+            Some(shared) => shared,
+            None => {
+                let bed = start(pair::options()?, "shared")?;
+                let seen = vec![0; bed.hosts().len()];
+                slot.insert(Shared { bed, seen })
+            }
+        };
+        let result = test(&shared.bed);
+        let result = judged(case, &shared.bed, &mut shared.seen, result);
+        if result.is_err() {
+            // Whatever state it left: the next test starts from a known one.
+            *slot = None;
+        }
+        result
+    }
+}
+
+fn start(mut options: Options, name: &str) -> Result<Bed> {
+    // Beside the checkout's own: `make play` may be running.
+    let mut run_dir = Environment::find()?.run_dir.into_os_string();
+    run_dir.push(format!("-{name}"));
+    options.run_dir = Some(PathBuf::from(run_dir));
+    Bed::start(options)
+}
+
+/// The verdict: the test's own, and that of the kernels. A failure leaves the consoles for a look.
+fn judged(case: &Case, bed: &Bed, seen: &mut [usize], result: Result<()>) -> Result<()> {
+    let kernels = kernels_are_content(bed, seen);
+    let verdict = match (result, kernels) {
+        (Ok(()), kernels) => kernels,
+        (Err(error), Ok(())) => Err(error),
+        (Err(error), Err(kernels)) => Err(error.context(format!("{kernels:#}"))),
+    };
+    verdict.map_err(|error| match save_consoles(case, bed) {
+        Ok(directory) => error.context(format!("consoles: {}", directory.display())),
+        Err(unsaved) => error.context(format!("{unsaved:#}")),
+    })
+}
+
+/// The consoles hold the kernels' logs, those of a host that died included.
+fn kernels_are_content(bed: &Bed, seen: &mut [usize]) -> Result<()> {
+    for (host, seen) in bed.hosts().iter().zip(seen) {
+        let console = host.console()?;
+        let new: Vec<&str> = console.lines().skip(*seen).collect();
+        *seen += new.len();
+        let new = new.join("\n");
+        let complaints = kernel_log::complaints(&new);
+        ensure!(
+            complaints.is_empty(),
+            "the {}'s kernel complained:\n{}",
+            host.name(),
+            complaints.join("\n")
+        );
+    }
+    Ok(())
+}
+
+fn save_consoles(case: &Case, bed: &Bed) -> Result<PathBuf> {
+    let directory = bed
+        .top()
+        .join("target/test")
+        .join(case.name.replace("::", "-"));
+    fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
+    for host in bed.hosts() {
+        save(
+            &directory,
+            &format!("{}.console", host.name()),
+            &host.console()?,
+        )?;
+    }
+    if let Ok(log) = fs::read_to_string(bed.run_dir().join("ntb-emu.log")) {
+        save(&directory, "ntb-emu.log", &log)?;
+    }
+    Ok(directory)
+}
+
+fn save(directory: &Path, name: &str, text: &str) -> Result<()> {
+    let path = directory.join(name);
+    if let Err(error) = fs::write(&path, text) {
+        bail!("writing {}: {error}", path.display());
+    }
+    Ok(())
+}

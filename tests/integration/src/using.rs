@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a person does to a PCI device, done to a borrowed one.
+
+use std::time::Duration;
+
+use anyhow::{ensure, Result};
+
+use crate::pair::{finally, Borrowed, Pair, NVME};
+use crate::runner::{Body, Case};
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "using::unbind_and_bind",
+        body: Body::Pair(unbind_and_bind),
+    },
+    Case {
+        name: "using::reset",
+        body: Body::Pair(reset),
+    },
+    Case {
+        name: "using::remove_and_rescan",
+        body: Body::Pair(remove_and_rescan),
+    },
+    Case {
+        name: "using::driver_reloaded",
+        body: Body::Pair(driver_reloaded),
+    },
+    Case {
+        name: "using::nvme_controller_reset",
+        body: Body::Pair(nvme_controller_reset),
+    },
+    Case {
+        name: "using::lspci_and_config_space",
+        body: Body::Pair(lspci_and_config_space),
+    },
+    Case {
+        name: "using::again_and_again",
+        body: Body::Pair(again_and_again),
+    },
+    Case {
+        name: "using::taken_back_by_force",
+        body: Body::Pair(taken_back_by_force),
+    },
+    Case {
+        name: "using::modules_unload_and_load",
+        body: Body::Pair(modules_unload_and_load),
+    },
+];
+
+/// Borrows, does something to the device, and sees whether it still works, before and after.
+fn with_borrowed(pair: &Pair<'_>, act: impl FnOnce(&Borrowed<'_>) -> Result<()>) -> Result<()> {
+    let borrowed = pair.borrow()?;
+    let body = (|| {
+        borrowed.check_disk()?;
+        act(&borrowed)?;
+        pair.borrower
+            .wait_bound(&borrowed.address, Duration::from_secs(60))?;
+        borrowed.check_disk().map(drop)
+    })();
+    finally(body, || borrowed.end())
+}
+
+fn unbind_and_bind(pair: &Pair<'_>) -> Result<()> {
+    with_borrowed(pair, |borrowed| {
+        for _ in 0..2 {
+            let address = &borrowed.address;
+            pair.borrower
+                .write("/sys/bus/pci/drivers/nvme/unbind", address)?;
+            ensure!(
+                pair.borrower.driver(address)?.is_none(),
+                "it is still bound"
+            );
+            pair.borrower
+                .write("/sys/bus/pci/drivers/nvme/bind", address)?;
+        }
+        Ok(())
+    })
+}
+
+fn reset(pair: &Pair<'_>) -> Result<()> {
+    with_borrowed(pair, |borrowed| {
+        pair.borrower.write(&borrowed.file("reset"), "1")
+    })
+}
+
+fn remove_and_rescan(pair: &Pair<'_>) -> Result<()> {
+    with_borrowed(pair, |borrowed| {
+        pair.borrower.write(&borrowed.file("remove"), "1")?;
+        ensure!(
+            !pair.borrower.has_device(&borrowed.address)?,
+            "it is still there"
+        );
+        pair.borrower.write("/sys/bus/pci/rescan", "1")
+    })
+}
+
+fn driver_reloaded(pair: &Pair<'_>) -> Result<()> {
+    with_borrowed(pair, |_| {
+        pair.borrower.sh_ok("rmmod nvme && modprobe nvme").map(drop)
+    })
+}
+
+fn nvme_controller_reset(pair: &Pair<'_>) -> Result<()> {
+    with_borrowed(pair, |borrowed| {
+        let controller = pair
+            .borrower
+            .sh_ok(&format!("ls {}", borrowed.file("nvme")))?;
+        pair.borrower
+            .sh_ok(&format!("nvme reset /dev/{controller}"))
+            .map(drop)
+    })
+}
+
+fn lspci_and_config_space(pair: &Pair<'_>) -> Result<()> {
+    let own = pair.lender.sh_ok(&format!("lspci -n -s {NVME}"))?;
+    let ids = own.split_once(' ').map(|(_, ids)| ids.to_string());
+    with_borrowed(pair, |borrowed| {
+        let address = &borrowed.address;
+        let seen = pair.borrower.sh_ok(&format!("lspci -D -n -s {address}"))?;
+        ensure!(
+            seen.split_once(' ').map(|(_, ids)| ids.to_string()) == ids,
+            "{seen} against {own}"
+        );
+        let text = pair.borrower.sh_ok(&format!("lspci -D -k -s {address}"))?;
+        ensure!(text.contains("Kernel driver in use: nvme"), "{text}");
+        // All 4096 bytes, and a capability list that ends.
+        let dump = pair
+            .borrower
+            .sh_ok(&format!("lspci -D -vvv -xxxx -s {address}"))?;
+        ensure!(
+            dump.contains("ff0: ") && dump.contains("MSI-X: Enable+"),
+            "{dump}"
+        );
+        ensure!(
+            !dump.contains("<chain looped>") && !dump.contains("access denied"),
+            "{dump}"
+        );
+        // What would make the borrower see more than the device: hidden.
+        for hidden in [
+            "SR-IOV",
+            "Single Root I/O",
+            "Address Translation Service",
+            "Page Request Interface",
+        ] {
+            ensure!(!dump.contains(hidden), "{hidden} is shown: {dump}");
+        }
+        Ok(())
+    })
+}
+
+fn again_and_again(pair: &Pair<'_>) -> Result<()> {
+    let mut addresses = Vec::new();
+    for _ in 0..4 {
+        let borrowed = pair.borrow()?;
+        borrowed.check_disk()?;
+        addresses.push(borrowed.address.clone());
+        borrowed.end()?;
+    }
+    addresses.dedup();
+    ensure!(
+        addresses.len() == 1,
+        "the address is not stable: {addresses:?}"
+    );
+    Ok(())
+}
+
+/// The lender wants its device now, whatever the borrower is doing with it.
+fn taken_back_by_force(pair: &Pair<'_>) -> Result<()> {
+    let borrowed = pair.borrow()?;
+    borrowed.check_disk()?;
+    let (address, disk) = (&borrowed.address, &borrowed.disk);
+    // Something is under way on it.
+    pair.borrower.sh_ok(&format!(
+        "dd if={disk} of=/dev/null bs=64k iflag=direct >/dev/null 2>&1 &"
+    ))?;
+    pair.lending().reclaim(&format!("{NVME} force"))?;
+    pair.at_borrower
+        .offer(NVME)
+        .wait_gone(Duration::from_secs(30))?;
+    devlend_bed::until(
+        "the device to leave the borrower",
+        Duration::from_secs(60),
+        || {
+            Ok(if pair.borrower.has_device(address)? {
+                devlend_bed::Seen::NotYet("it is there".into())
+            } else {
+                devlend_bed::Seen::Yes(())
+            })
+        },
+    )?;
+    let disk = pair.lender_disk()?;
+    pair.lender
+        .sh_ok(&format!(
+            "dd if={disk} of=/dev/null bs=64k count=16 iflag=direct status=none"
+        ))
+        .map(drop)
+}
+
+fn modules_unload_and_load(pair: &Pair<'_>) -> Result<()> {
+    pair.borrow()?.end()?;
+    for host in [pair.borrower, pair.lender] {
+        host.unload()?;
+        let left = host.sh_ok("lsmod | grep -E '^(devlend|ntb)'; true")?;
+        ensure!(
+            left.is_empty(),
+            "still loaded on the {}: {left}",
+            host.name()
+        );
+        ensure!(
+            !host.sh("[ -e /sys/kernel/devlend ]")?.ok(),
+            "/sys/kernel/devlend is still there"
+        );
+    }
+    // In the other order than before.
+    pair.bed.bring_up()?;
+    pair.borrow()?.end()
+}
