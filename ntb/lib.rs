@@ -13,6 +13,7 @@ pub mod device;
 pub mod errno;
 pub mod link;
 mod memory;
+pub mod pci;
 pub mod queue;
 pub mod raw_lock;
 pub mod role;

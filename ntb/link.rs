@@ -73,6 +73,9 @@ const DOORBELL_REQUEST: u64 = 1 << 0;
 /// Doorbell bit: my scratchpads have changed.
 const DOORBELL_HANDSHAKE: u64 = 1 << 1;
 
+/// Id of the next link.
+static NEXT_ID: Atomic<u32> = Atomic::new(1);
+
 /// How far a link has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -125,6 +128,7 @@ struct Setup {
 /// One link.
 #[pin_data]
 pub struct Link {
+    id: u32,
     name: CString,
     pci: ARef<pci::Device>,
     plan: Plan,
@@ -180,6 +184,7 @@ impl Link {
 
         Arc::pin_init(
             try_pin_init!(Self {
+                id: NEXT_ID.fetch_add(1, Relaxed),
                 name,
                 pci,
                 plan,
@@ -208,6 +213,11 @@ impl Link {
             }? Error),
             GFP_KERNEL,
         )
+    }
+
+    /// A number that no other link has, while the module is loaded.
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
     /// The NTB device's name, by which people know the link.

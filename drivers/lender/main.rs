@@ -1,8 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! devlend_lender.
+//! devlend_lender: lends this host's PCI devices to the hosts at the other ends of its NTB links.
+//!
+//! A lend, top to bottom: a write to `lend` ([`command`]) binds the device to our PCI driver ([`driver`]), which resets
+//! it and puts it into the [`registry`] as an [`offer`]; requests of a borrower are [`serve`]d from there; a write to
+//! `reclaim` gives the device back to its previous driver.
 
-use kernel::prelude::*;
+#[deny(unsafe_code)]
+mod attributes;
+#[deny(unsafe_code)]
+mod command;
+#[deny(unsafe_code)]
+mod driver;
+#[deny(unsafe_code)]
+mod lease;
+#[deny(unsafe_code)]
+mod offer;
+#[deny(unsafe_code)]
+mod registry;
+#[deny(unsafe_code)]
+mod serve;
+
+use crate::{
+    attributes::{
+        OffersDir,
+        Tree, //
+    },
+    command::ReclaimAll,
+    driver::LenderDriver,
+    serve::Server, //
+};
+use kernel::{
+    driver::Registration,
+    pci,
+    prelude::*,
+    sync::Arc,
+    InPlaceModule, //
+};
+use ntb::role::LenderRegistration;
 
 module! {
     type: Module,
@@ -12,10 +47,32 @@ module! {
     license: "GPL",
 }
 
-struct Module;
+/// Dropped in this order: no commands, no requests, all devices back, no driver.
+#[pin_data]
+struct Module {
+    commands: Tree,
+    role: LenderRegistration,
+    reclaim: ReclaimAll,
+    #[pin]
+    driver: Registration<pci::Adapter<LenderDriver>>,
+    offers: OffersDir,
+}
 
-impl kernel::Module for Module {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
+impl InPlaceModule for Module {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        // SAFETY: The module is loaded once, and nothing has used these yet.
+        unsafe {
+            registry::init();
+            driver::init();
+            attributes::init();
+        }
+
+        try_pin_init!(Self {
+            offers: OffersDir,
+            driver <- Registration::new(driver::NAME, module),
+            reclaim: ReclaimAll,
+            role: LenderRegistration::new(Arc::new(Server, GFP_KERNEL)?)?,
+            commands: Tree::new()?,
+        })
     }
 }

@@ -3,6 +3,7 @@
  * Headers that the kernel's own bindings leave out, or leave opaque. A counterpart of rust/bindings/bindings_helper.h.
  */
 #include <linux/kernel.h>
+#include <linux/blkdev.h>
 #include <linux/device.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
@@ -11,6 +12,7 @@
 #include <linux/kobject.h>
 #include <linux/msi.h>
 #include <linux/notifier.h>
+#include <linux/netdevice.h>
 #include <linux/ntb.h>
 #include <linux/pci.h>
 #include <linux/spinlock.h>

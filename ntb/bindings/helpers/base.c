@@ -81,3 +81,34 @@ __rust_helper bool rust_helper_device_iommu_translates(struct device *dev)
 
 	return domain && (domain->type & __IOMMU_DOMAIN_PAGING);
 }
+
+__rust_helper void rust_helper_device_lock(struct device *dev)
+{
+	device_lock(dev);
+}
+
+/* Whether @dev is a disk or partition that somebody has open, or a network interface that is up. */
+__rust_helper bool rust_helper_device_is_open(struct device *dev)
+{
+	if (!dev->class)
+		return false;
+#ifdef CONFIG_BLOCK
+	if (!strcmp(dev->class->name, "block"))
+		return atomic_read(&dev_to_bdev(dev)->bd_openers) > 0;
+#endif
+#ifdef CONFIG_NET
+	if (!strcmp(dev->class->name, "net"))
+		return to_net_dev(dev)->flags & IFF_UP;
+#endif
+	return false;
+}
+
+__rust_helper int rust_helper_dma_mapping_error(struct device *dev, dma_addr_t address)
+{
+	return dma_mapping_error(dev, address);
+}
+
+__rust_helper int rust_helper_pci_domain_nr(struct pci_bus *bus)
+{
+	return pci_domain_nr(bus);
+}

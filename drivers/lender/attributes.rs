@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/sys/kernel/devlend/lender`; described in `docs/ABI/devlend`.
+
+use crate::{
+    command::{
+        self,
+        Commands, //
+    },
+    offer::Offer,
+    registry, //
+};
+use devlend_protocol::Address;
+use kernel::{
+    new_mutex,
+    prelude::*,
+    str::CString,
+    sync::{
+        global_lock,
+        Arc, //
+    },
+};
+use ntb::{
+    root,
+    shown::Shown,
+    sysfs::{
+        Dir,
+        Page, //
+    },
+    sysfs_read,
+    sysfs_write, //
+};
+
+global_lock! {
+    // SAFETY: Initialised in `init`, before the first use.
+    unsafe(uninit) static OFFERS: Mutex<Option<Dir>> = None;
+}
+
+/// Prepares the directories.
+///
+/// # Safety
+///
+/// Called once, when the module is loaded.
+#[expect(unsafe_code)]
+pub(crate) unsafe fn init() {
+    // SAFETY: The caller promises that this is the one call, and the first use.
+    unsafe { OFFERS.init() };
+}
+
+/// The role's directory: commands and offers.
+pub(crate) struct Tree {
+    _commands: Dir,
+}
+
+impl Tree {
+    /// Makes the directory. May sleep.
+    pub(crate) fn new() -> Result<Self> {
+        let mut dir = root::role(c"lender")?;
+        *OFFERS.lock() = Some(dir.dir(c"offers")?);
+
+        let commands: Arc<Commands> = Arc::pin_init(new_mutex!((), "devlend_commands"), GFP_KERNEL)?;
+        dir.add(
+            &commands,
+            [
+                sysfs_write!(c"lend", |commands, line| command::lend(commands, line)),
+                sysfs_write!(c"reclaim", |commands, line| command::reclaim(commands, line)),
+            ],
+        )?;
+        Ok(Self { _commands: dir })
+    }
+}
+
+/// Takes the directory of offers away, which is empty by then.
+pub(crate) struct OffersDir;
+
+impl Drop for OffersDir {
+    fn drop(&mut self) {
+        let dir = OFFERS.lock().take();
+        drop(dir);
+    }
+}
+
+/// Makes the directory of an offer. May sleep.
+pub(crate) fn add_offer(address: Address) -> Result<Dir> {
+    let name = CString::try_from_fmt(fmt!("{}", Shown(address)))?;
+    let mut dir = OFFERS.lock().as_ref().ok_or(ENODEV)?.dir(&name)?;
+
+    let address = Arc::new(address, GFP_KERNEL)?;
+    dir.add(
+        &address,
+        [
+            sysfs_read!(c"state", |address, page| {
+                show(*address, page, |offer, page| {
+                    let state = if offer.lease.holder().is_some() { "lent" } else { "offered" };
+                    writeln!(page, "{state}")
+                })
+            }),
+            sysfs_read!(c"epoch", |address, page| {
+                show(*address, page, |offer, page| {
+                    writeln!(page, "{}", offer.lease.holder().map_or(0, |holder| holder.epoch.get()))
+                })
+            }),
+            sysfs_read!(c"isolation", |address, page| {
+                show(*address, page, |offer, page| writeln!(page, "{}", offer.isolation.as_str()))
+            }),
+            sysfs_read!(c"previous_driver", |address, page| {
+                show(*address, page, |offer, page| match &offer.previous {
+                    Some(name) => writeln!(page, "{}", name.to_str().unwrap_or("")),
+                    None => writeln!(page),
+                })
+            }),
+        ],
+    )?;
+    Ok(dir)
+}
+
+/// Prints something of an offer; nothing if it has just gone.
+fn show(
+    address: Address,
+    page: &mut Page<'_>,
+    print: impl FnOnce(&Offer, &mut Page<'_>) -> core::fmt::Result,
+) -> core::fmt::Result {
+    match registry::lock().find(address) {
+        Some(offer) => print(offer, page),
+        None => writeln!(page),
+    }
+}

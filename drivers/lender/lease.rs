@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a lease holds on this host: mappings for the device's DMA, and what the borrower sees of its configuration
+//! space.
+
+use crate::offer::Offer;
+use devlend_config::{
+    present,
+    Policy, //
+};
+use devlend_protocol::{
+    OpenBar,
+    OpenReply,
+    Span,
+    Status,
+    MSI_RANGE, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use ntb::{
+    link::Link,
+    pci::{
+        self,
+        Mapping, //
+    },
+};
+
+/// What there is of a lease. Its drop lets go of the mappings.
+pub(crate) struct Active {
+    /// The link to the borrower.
+    pub(crate) link: Arc<Link>,
+    /// Which of its registers the borrower may touch.
+    pub(crate) policy: KBox<Policy>,
+    /// What it sees at first.
+    pub(crate) image: KVec<u8>,
+    memory: Mapping,
+    msi: Mapping,
+}
+
+impl Active {
+    /// Prepares a lease of `offer` for the host at the other end of `link`.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::Io`]: the device cannot be mapped or has no usable configuration space; [`Status::Gone`]: the link
+    /// went down.
+    pub(crate) fn new(offer: &Offer, link: &Arc<Link>) -> Result<Self, Status> {
+        let peer = link.peer().map_err(|_| Status::Gone)?;
+        let map = |base, size| {
+            Mapping::new(&offer.device, base, size).map_err(|error| {
+                dev_err!(offer.dev(), "cannot map {size:#x} bytes at {base:#x} for the device: {error:?}\n");
+                Status::Io
+            })
+        };
+
+        let image = image(offer)?;
+        let policy = Policy::of(&image).map_err(|malformed| unusable(offer, malformed))?;
+        Ok(Self {
+            link: link.clone(),
+            policy: KBox::new(policy, GFP_KERNEL).map_err(|_| Status::Io)?,
+            image,
+            memory: map(peer.memory.base, peer.memory.size)?,
+            msi: map(peer.msi, MSI_RANGE.1)?,
+        })
+    }
+
+    /// What the borrower needs to know.
+    pub(crate) fn describe(&self, offer: &Offer, epoch: u32, span: Span) -> OpenReply {
+        // CAST: The size of the image is 256 or 4096, that of the window was a `u64`.
+        OpenReply {
+            epoch: epoch.into(),
+            config_size: (self.image.len() as u16).into(),
+            reserved: 0.into(),
+            mmio_base: span.base.into(),
+            mmio_size: span.size.into(),
+            dma_base: self.memory.address().into(),
+            dma_size: (self.memory.size() as u64).into(),
+            msi_base: self.msi.address().into(),
+            bars: offer.bars.map(|bar| OpenBar {
+                address: bar.address.into(),
+                size: bar.size.into(),
+                flags: bar.flags.bits().into(),
+                reserved: 0.into(),
+            }),
+        }
+    }
+}
+
+fn unusable(offer: &Offer, malformed: devlend_config::Malformed) -> Status {
+    dev_err!(
+        offer.dev(),
+        "configuration space cannot be shown to a borrower: {}\n",
+        ntb::shown::Shown(malformed)
+    );
+    Status::Io
+}
+
+/// Reads the device's configuration space, and makes of it what a borrower sees.
+fn image(offer: &Offer) -> Result<KVec<u8>, Status> {
+    let size = pci::config_size(&offer.device);
+    let buffer = || KVec::from_elem(0u8, size, GFP_KERNEL).map_err(|_| Status::Io);
+
+    let mut raw = buffer()?;
+    for (index, bytes) in raw.chunks_exact_mut(4).enumerate() {
+        // CAST: Offsets are below 4096.
+        let value = pci::read_config(&offer.device, (index * 4) as u16, 4);
+        bytes.copy_from_slice(&value.to_le_bytes());
+    }
+    let mut image = buffer()?;
+    present(&raw, &offer.bars, &mut image).map_err(|malformed| unusable(offer, malformed))?;
+    Ok(image)
+}
+
+/// Takes everything a lease gave: DMA stops first, then the device forgets, then the windows close.
+pub(crate) fn end(offer: &mut Offer) -> Option<Arc<Link>> {
+    let Active { link, .. } = offer.active.take().map(|active| {
+        pci::stop_dma(&offer.device);
+        active
+    })?;
+    offer.lease.end();
+    Some(link)
+}

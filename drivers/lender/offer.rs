@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device that this host offers.
+
+use crate::lease::Active;
+use devlend_config::Bar;
+use devlend_protocol::{
+    self as protocol,
+    Address,
+    BarInfo,
+    Isolation,
+    Lease,
+    OfferState, //
+};
+use kernel::{
+    device,
+    pci::Device,
+    str::CString,
+    sync::aref::ARef, //
+};
+use ntb::{
+    pci,
+    sysfs::Dir, //
+};
+
+/// A device bound to our driver. It is in the registry for exactly as long as it is bound.
+pub(crate) struct Offer {
+    /// Where it is on this host.
+    pub(crate) address: Address,
+    /// The function; bound while the offer is in the registry.
+    pub(crate) device: ARef<Device>,
+    /// Who had it before.
+    pub(crate) previous: Option<CString>,
+    /// What holds it back.
+    pub(crate) isolation: Isolation,
+    /// Its memory BARs, at bus addresses of this host.
+    pub(crate) bars: [Bar; 6],
+    /// Who has the lease.
+    pub(crate) lease: Lease,
+    /// What there is while somebody has it.
+    pub(crate) active: Option<Active>,
+    /// Its directory in sysfs; taken out before the offer is dropped, since its files look the offer up.
+    pub(crate) dir: Option<Dir>,
+}
+
+impl Offer {
+    /// The device, for log lines.
+    pub(crate) fn dev(&self) -> &device::Device {
+        (*self.device).as_ref()
+    }
+
+    /// Bus addresses and sizes of the BARs there are.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.bars
+            .iter()
+            .filter(|bar| bar.size != 0)
+            .map(|bar| (bar.address, bar.size))
+    }
+
+    /// What borrowers are told.
+    pub(crate) fn describe(&self) -> protocol::Offer {
+        let (vendor, device, class, revision) = pci::ids(&self.device);
+        let state = if self.lease.holder().is_some() {
+            OfferState::Taken
+        } else {
+            OfferState::Available
+        };
+
+        protocol::Offer {
+            address: u32::from(self.address).into(),
+            vendor: vendor.into(),
+            device: device.into(),
+            class: class.into(),
+            revision,
+            state: state.into(),
+            isolation: self.isolation.into(),
+            reserved: 0,
+            bars: self.bars.map(|bar| BarInfo {
+                size: bar.size.into(),
+                flags: bar.flags.bits().into(),
+            }),
+        }
+    }
+}

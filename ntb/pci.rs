@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What lending needs of the PCI core and the kernel crate does not offer.
+//!
+//! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
+
+use devlend_bindings as bindings;
+use devlend_config::{
+    Bar,
+    BarFlags, //
+};
+use devlend_protocol::Address;
+use kernel::{
+    device,
+    error::to_result,
+    ffi::{
+        c_int,
+        c_void, //
+    },
+    pci::Device,
+    prelude::*,
+    str::CString,
+    sync::aref::ARef, //
+};
+
+use core::ptr::{
+    null,
+    NonNull, //
+};
+
+/// Number of standard BARs.
+const BARS: usize = 6;
+
+fn raw(device: &Device) -> *mut bindings::pci_dev {
+    // CAST: `pci::Device` is transparent over `struct pci_dev`.
+    core::ptr::from_ref(device).cast_mut().cast()
+}
+
+fn raw_dev(device: &Device) -> *mut bindings::device {
+    // SAFETY: `device` is a valid `struct pci_dev`, which embeds its `struct device`.
+    unsafe { &raw mut (*raw(device)).dev }
+}
+
+/// Finds a function by its address. May sleep.
+pub fn find(address: Address) -> Option<ARef<Device>> {
+    // SAFETY: The call takes numbers only.
+    let device = unsafe {
+        bindings::pci_get_domain_bus_and_slot(
+            address.domain.into(),
+            address.bus.into(),
+            address.devfn().into(),
+        )
+    };
+    // SAFETY: The reference that the call took is handed to us. CAST: As in `raw`.
+    NonNull::new(device).map(|device| unsafe { ARef::from_raw(device.cast()) })
+}
+
+/// The function's address.
+pub fn address(device: &Device) -> Address {
+    // SAFETY: `device` is a valid `struct pci_dev`, which stays on its bus.
+    let (domain, bus, devfn) = unsafe {
+        let bus = (*raw(device)).bus;
+        (bindings::pci_domain_nr(bus), (*bus).number, (*raw(device)).devfn)
+    };
+    // CAST: A `devfn` has eight bits. Domains that do not fit are made up by bridges such as ours; none is lent.
+    Address::from_devfn(u16::try_from(domain).unwrap_or(u16::MAX), bus, devfn as u8)
+}
+
+/// Vendor id, device id, class code with programming interface, revision.
+pub fn ids(device: &Device) -> (u16, u16, u32, u8) {
+    // SAFETY: `device` is a valid `struct pci_dev`, and these fields do not change.
+    unsafe {
+        let device = raw(device);
+        ((*device).vendor, (*device).device, (*device).class, (*device).revision)
+    }
+}
+
+/// Whether the function is a bridge of any kind; an NTB is one by its class.
+pub fn is_bridge(device: &Device) -> bool {
+    // SAFETY: As in `ids`.
+    unsafe { (*raw(device)).hdr_type != 0 || (*raw(device)).class >> 16 == bindings::PCI_BASE_CLASS_BRIDGE }
+}
+
+/// Size of the configuration space, bytes: 256 or 4096.
+pub fn config_size(device: &Device) -> usize {
+    // SAFETY: As in `ids`.
+    let size = unsafe { (*raw(device)).cfg_size };
+    if size >= 4096 { 4096 } else { 256 }
+}
+
+/// Reads configuration space; all ones if the device is gone, or for a size other than 1, 2 or 4.
+pub fn read_config(device: &Device, offset: u16, size: u8) -> u32 {
+    let at = c_int::from(offset);
+    let (mut byte, mut word, mut dword) = (!0u8, !0u16, !0u32);
+
+    // SAFETY: `device` is a valid `struct pci_dev`; the accessors check the offset. On failure they set all ones.
+    unsafe {
+        match size {
+            1 => {
+                let _ = bindings::pci_read_config_byte(raw(device), at, &mut byte);
+                byte.into()
+            }
+            2 => {
+                let _ = bindings::pci_read_config_word(raw(device), at, &mut word);
+                word.into()
+            }
+            4 => {
+                let _ = bindings::pci_read_config_dword(raw(device), at, &mut dword);
+                dword
+            }
+            _ => !0,
+        }
+    }
+}
+
+/// Writes configuration space; sizes other than 1, 2 and 4 write nothing.
+pub fn write_config(device: &Device, offset: u16, size: u8, value: u32) {
+    let at = c_int::from(offset);
+
+    // SAFETY: `device` is a valid `struct pci_dev`; the accessors check the offset. CAST: The low bytes are meant.
+    unsafe {
+        let _ = match size {
+            1 => bindings::pci_write_config_byte(raw(device), at, value as u8),
+            2 => bindings::pci_write_config_word(raw(device), at, value as u16),
+            4 => bindings::pci_write_config_dword(raw(device), at, value),
+            _ => 0,
+        };
+    }
+}
+
+/// The memory BARs by number; I/O BARs and empty ones have size zero. Addresses are bus addresses.
+pub fn bars(device: &Device) -> [Bar; BARS] {
+    core::array::from_fn(|index| {
+        // CAST: At most five.
+        let index = index as c_int;
+        // SAFETY: `device` is a valid `struct pci_dev`, and `index` is a standard BAR.
+        let (flags, size, address) = unsafe {
+            (
+                bindings::pci_resource_flags(raw(device), index),
+                bindings::pci_resource_len(raw(device), index),
+                bindings::pci_bus_address(raw(device), index),
+            )
+        };
+        if flags & bindings::IORESOURCE_MEM as usize == 0 || flags & bindings::IORESOURCE_UNSET as usize != 0 {
+            return Bar::default();
+        }
+        let mut kind = BarFlags::empty();
+        kind.set(BarFlags::MEM64, flags & bindings::IORESOURCE_MEM_64 as usize != 0);
+        kind.set(BarFlags::PREFETCH, flags & bindings::IORESOURCE_PREFETCH as usize != 0);
+        Bar { size, flags: kind, address }
+    })
+}
+
+/// Whether an IOMMU translates what the device reads and writes: it reaches only what is mapped for it.
+pub fn is_isolated(device: &Device) -> bool {
+    // SAFETY: `device` is valid.
+    unsafe { bindings::device_iommu_translates(raw_dev(device)) }
+}
+
+/// The bound driver's name, if there is one. Sleeps while the device is being bound or unbound.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub fn driver_name(device: &Device) -> Result<Option<CString>> {
+    let dev = raw_dev(device);
+
+    // SAFETY: `device` is valid; while it is locked its driver does not change, and a driver has a name.
+    unsafe {
+        bindings::device_lock(dev);
+        let driver = (*dev).driver;
+        let name = (!driver.is_null())
+            .then(|| CString::try_from(CStr::from_char_ptr((*driver).name)))
+            .transpose();
+        bindings::device_unlock(dev);
+        Ok(name?)
+    }
+}
+
+/// Whether something made from the device is in use: a disk that is open or mounted, a network interface that is up.
+///
+/// Looks at what hangs below the device in the driver model. May sleep.
+pub fn is_in_use(device: &Device) -> bool {
+    unsafe extern "C" fn visit(dev: *mut bindings::device, _: *mut c_void) -> c_int {
+        // SAFETY: The walk hands a valid device.
+        unsafe {
+            if bindings::device_is_open(dev) {
+                return 1;
+            }
+            bindings::device_for_each_child(dev, core::ptr::null_mut(), Some(visit))
+        }
+    }
+    // SAFETY: `device` is valid, and the visitor needs no data.
+    unsafe { bindings::device_for_each_child(raw_dev(device), core::ptr::null_mut(), Some(visit)) != 0 }
+}
+
+/// Lets only the driver of that name bind; with `None`, any that matches again. May sleep.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub fn set_driver_override(device: &Device, driver: Option<&CStr>) -> Result {
+    // SAFETY: `device` is valid, and the name is copied.
+    to_result(unsafe {
+        match driver {
+            Some(name) => bindings::__device_set_driver_override(
+                raw_dev(device),
+                name.as_char_ptr(),
+                name.to_bytes().len(),
+            ),
+            None => bindings::__device_set_driver_override(raw_dev(device), null(), 0),
+        }
+    })
+}
+
+/// Unbinds the device's driver, if it has one. Sleeps for as long as the driver takes.
+pub fn release_driver(device: &Device) {
+    // SAFETY: `device` is valid.
+    unsafe { bindings::device_release_driver(raw_dev(device)) };
+}
+
+/// Binds a driver that matches. Sleeps for as long as its probe takes.
+///
+/// # Errors
+///
+/// `ENODEV`: none matches, or none that does took the device.
+pub fn attach_driver(device: &Device) -> Result {
+    // SAFETY: `device` is valid.
+    match unsafe { bindings::device_attach(raw_dev(device)) } {
+        1 => Ok(()),
+        0 => Err(ENODEV),
+        errno => to_result(errno),
+    }
+}
+
+/// Makes the function's memory reachable, and its DMA addresses 64 bits wide. From a driver's probe.
+///
+/// # Errors
+///
+/// From the PCI core.
+pub fn enable(device: &Device<device::Core<'_>>) -> Result {
+    // SAFETY: `device` is valid and bound to the caller.
+    unsafe {
+        to_result(bindings::pci_enable_device_mem(raw(device)))?;
+        to_result(bindings::dma_set_mask_and_coherent(raw_dev(device), u64::MAX))
+            .inspect_err(|_| bindings::pci_disable_device(raw(device)))
+    }
+}
+
+/// The mirror of [`enable`].
+pub fn disable(device: &Device<device::Core<'_>>) {
+    // SAFETY: `device` is valid and bound to the caller.
+    unsafe { bindings::pci_disable_device(raw(device)) };
+}
+
+/// Stops the function's DMA and its message interrupts: bus mastering off. Does not sleep.
+pub fn stop_dma(device: &Device) {
+    // SAFETY: `device` is valid.
+    unsafe { bindings::pci_clear_master(raw(device)) };
+}
+
+/// Resets the function and restores its configuration space; for callers that hold the device lock, as probe does.
+/// Sleeps.
+///
+/// # Errors
+///
+/// `ENOTTY`: the function has no way to be reset alone.
+pub fn reset_locked(device: &Device<device::Core<'_>>) -> Result {
+    // SAFETY: `device` is valid, and the driver core holds the device lock in the contexts of `Core`.
+    to_result(unsafe { bindings::pci_reset_function_locked(raw(device)) })
+}
+
+/// Resets the function and restores its configuration space. Sleeps, but not for the device lock.
+///
+/// # Errors
+///
+/// `EAGAIN`: somebody else has the device lock; `ENOTTY`: as [`reset_locked`].
+pub fn try_reset(device: &Device) -> Result {
+    // SAFETY: `device` is valid.
+    to_result(unsafe { bindings::pci_try_reset_function(raw(device)) })
+}
+
+/// A range of this host's physical addresses that a device may reach by DMA.
+///
+/// # Invariants
+///
+/// `address` is what `dma_map_resource` returned for `device`.
+pub struct Mapping {
+    device: ARef<Device>,
+    address: u64,
+    size: usize,
+}
+
+impl Mapping {
+    /// Maps a range of device memory, not RAM. Without an IOMMU the address is the range's own. May sleep.
+    ///
+    /// The caller drops it before the device's driver is unbound.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`: the device cannot address the range, or there is no room for it.
+    pub fn new(device: &Device, address: u64, size: u64) -> Result<Self> {
+        let size = usize::try_from(size)?;
+        let direction = bindings::dma_data_direction_DMA_BIDIRECTIONAL;
+
+        // SAFETY: `device` is valid and bound.
+        let mapped =
+            unsafe { bindings::dma_map_resource(raw_dev(device), address, size, direction, 0) };
+        // SAFETY: As above.
+        to_result(unsafe { bindings::dma_mapping_error(raw_dev(device), mapped) })?;
+
+        // INVARIANT: Mapped just now.
+        Ok(Self { device: device.into(), address: mapped, size })
+    }
+
+    /// Size of the range, bytes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The address at which the device sees the range.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let direction = bindings::dma_data_direction_DMA_BIDIRECTIONAL;
+
+        // SAFETY: Mapped for this device by `new`, with that size.
+        unsafe {
+            bindings::dma_unmap_resource(
+                raw_dev(&self.device),
+                self.address,
+                self.size,
+                direction,
+                0,
+            )
+        };
+    }
+}
