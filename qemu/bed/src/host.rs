@@ -131,8 +131,10 @@ impl Host {
     /// The attempt could not be made.
     pub fn try_write(&self, path: &str, value: &str) -> Result<std::result::Result<(), Errno>> {
         // A shell would tell the error in words only; Perl, which every Debian has, tells its number.
-        const SCRIPT: &str = r#"open(my $f, ">", $ARGV[0]) or exit $!; \
-            defined syswrite($f, "$ARGV[1]\n") or exit $!"#;
+        const SCRIPT: &str = concat!(
+            r#"open(my $f, ">", $ARGV[0]) or exit $!; "#,
+            r#"defined syswrite($f, "$ARGV[1]\n") or exit $!"#
+        );
         let command = format!(
             "perl -e {} {} {}",
             quoted(SCRIPT)?,
