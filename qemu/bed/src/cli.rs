@@ -78,7 +78,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
                 Err(error) => eprintln!("{error:#}"),
             }
         }
-        Command::Status => status(&attach()?),
+        Command::Status => print(status(&attach()?).as_bytes())?,
         Command::Sh {
             stdin,
             limit,
@@ -92,28 +92,44 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Kill { host } => attach()?.host(&host)?.kill()?,
         Command::Demo(demo) => return demo.run(cli.run_dir),
         Command::Counters => {
-            for (name, count) in attach()?.emulator().counters()? {
-                println!("{name} {count}");
-            }
+            let counters = attach()?.emulator().counters()?;
+            let lines: Vec<String> = counters
+                .iter()
+                .map(|(name, count)| format!("{name} {count}\n"))
+                .collect();
+            print(lines.concat().as_bytes())?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn status(bed: &Bed) {
-    println!("run directory  {}", bed.run_dir().display());
+/// Writes to standard output; a reader that has seen enough is no error.
+fn print(bytes: &[u8]) -> Result<()> {
+    match std::io::stdout().write_all(bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("writing to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn status(bed: &Bed) -> String {
     let emulator = match bed.emulator_pid() {
         Some(pid) => format!("process {pid}"),
         None if bed.options().ntb => "not running".into(),
         None => "none in this bed".into(),
     };
-    println!("ntb-emu        {emulator}");
+    let mut text = format!(
+        "run directory  {}\nntb-emu        {emulator}\n",
+        bed.run_dir().display()
+    );
     for host in bed.hosts() {
         let pid = host
             .pid()
             .map_or(String::new(), |pid| format!(" (process {pid})"));
-        println!("{:<14} {}{pid}", host.name(), host.state());
+        text += &format!("{:<14} {}{pid}\n", host.name(), host.state());
     }
+    text
 }
 
 fn sh(bed: &Bed, host: &str, words: &[String], stdin: bool, limit: Duration) -> Result<ExitCode> {
@@ -136,7 +152,7 @@ fn sh(bed: &Bed, host: &str, words: &[String], stdin: bool, limit: Duration) -> 
     let output = bed
         .host(host)?
         .sh_with(&command, input, limit, Some(&interrupt))?;
-    std::io::stdout().write_all(&output.stdout)?;
+    print(&output.stdout)?;
     std::io::stderr().write_all(&output.stderr)?;
     if output.truncated {
         eprintln!("bed: the output was cut: the guest agent keeps at most 16 MiB");

@@ -6,7 +6,6 @@
 const COMPLAINTS: &[&str] = &[
     "WARNING:",
     "BUG:",
-    "BUG ",
     "kernel BUG",
     "Oops",
     "Kernel panic",

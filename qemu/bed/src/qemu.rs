@@ -73,7 +73,8 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
             "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on",
         );
     }
-    // Slot 1 to 3 are fixed, slot 28 and up are the bed's own: a device of the user's lands in between.
+    // The bed's own devices are in slots 1, 3 and from 27 up: a device of the user's lands in between. QEMU makes the
+    // devices that are given in JSON last, so the NTB must stay out of their way.
     line.add(
         "-drive",
         format!(
@@ -84,7 +85,7 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
     line.add("-device", "virtio-blk-pci,drive=root,addr=0x1");
     if options.ntb {
         let device = json!({
-            "driver": "vfio-user-pci", "id": "ntb", "addr": "0x2",
+            "driver": "vfio-user-pci", "id": "ntb", "addr": "0x1b",
             "socket": { "type": "unix", "path": format!("/run/bed/{name}.ntb") },
         });
         line.add("-device", device.to_string());
@@ -183,7 +184,7 @@ mod tests {
             "mem-path=/dev/shm/r",
             "size=512M,share=on",
             "virtio-blk-pci,drive=root,addr=0x1",
-            r#""addr":"0x2""#,
+            r#""addr":"0x1b""#,
             "serial=devlend0,addr=0x3",
             "/run/bed/lender.qga",
             "devlend.host=lender",

@@ -11,7 +11,7 @@ use devlend_bed::{Bed, Errno, Host, Options};
 /// The NVMe that the bed gives the lender.
 pub const NVME: &str = "0000:00:03.0";
 /// The NTB of either host.
-pub const NTB: &str = "0000:00:02.0";
+pub const NTB: &str = "0000:00:1b.0";
 /// A PCIe root port of the lender's.
 pub const ROOT_PORT: &str = "0000:00:04.0";
 /// A device of the lender's with a 128 MiB BAR, more than the default window for registers holds.
