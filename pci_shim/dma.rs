@@ -9,16 +9,12 @@
 //! below it. The limit is lifted only after `dev->dma_range_map` was set, on every bind, because the driver core frees
 //! the map on every unbind; and the bridge refuses to enable a function that has no map.
 //!
-//! C headers: [`include/linux/device/bus.h`](srctree/include/linux/device/bus.h),
-//! [`include/linux/dma-direct.h`](srctree/include/linux/dma-direct.h).
+//! C header: [`include/linux/dma-direct.h`](srctree/include/linux/dma-direct.h).
 
 use devlend_bindings as bindings;
 use kernel::{
-    container_of,
     device,
-    error::to_result,
-    prelude::*,
-    types::Opaque, //
+    prelude::*, //
 };
 
 /// A bus limit no buffer can be below. Zero would mean "no limit".
@@ -48,154 +44,58 @@ impl DmaWindow {
     }
 }
 
-/// Prepares every function on one bridge for DMA, as long as it exists.
-pub(crate) struct Notifier(Pin<KBox<Inner>>);
-
-#[pin_data]
-struct Inner {
-    #[pin]
-    block: Opaque<bindings::notifier_block>,
-    /// Only compared, never accessed.
-    bridge: *mut bindings::pci_host_bridge,
-    window: DmaWindow,
-    /// [`DmaWindow::last`].
-    last: u64,
-}
-
-// SAFETY: The notifier chain serialises its own access to the block; all else is constant.
-unsafe impl Send for Inner {}
-
-// SAFETY: As for `Send`.
-unsafe impl Sync for Inner {}
-
-impl Notifier {
-    /// Begins to prepare the functions on `bridge`; must exist before the bus is scanned.
-    pub(crate) fn new(bridge: *mut bindings::pci_host_bridge, window: DmaWindow) -> Result<Self> {
-        let last = window.last()?;
-        let inner = KBox::pin_init(
-            pin_init!(Inner {
-                block <- Opaque::ffi_init(|slot: *mut bindings::notifier_block| {
-                    // SAFETY: `slot` is valid for writes.
-                    unsafe {
-                        slot.write(bindings::notifier_block {
-                            notifier_call: Some(notify),
-                            ..pin_init::zeroed()
-                        });
-                    }
-                }),
-                bridge,
-                window,
-                last,
-            }),
-            GFP_KERNEL,
-        )?;
-        // SAFETY: The block is pinned and, by `drop`, in the chain no longer than it lives.
-        to_result(unsafe {
-            bindings::bus_register_notifier(&raw const bindings::pci_bus_type, inner.block.get())
-        })?;
-        Ok(Self(inner))
-    }
-}
-
-impl Drop for Notifier {
-    fn drop(&mut self) {
-        // Takes the chain's semaphore, so that no call is in progress afterwards. It cannot fail for a block that is
-        // registered.
-        // SAFETY: The block was registered in `new`.
-        unsafe {
-            bindings::bus_unregister_notifier(&raw const bindings::pci_bus_type, self.0.block.get())
-        };
-    }
-}
-
+/// Lets `dev` map memory, at addresses in `window`.
+///
+/// Whatever goes wrong leaves it closed: a notifier cannot refuse a driver.
+///
 /// # Safety
 ///
-/// Called by the driver core as `notifier_block::notifier_call` of an [`Inner`], with a device of the PCI bus.
-unsafe extern "C" fn notify(
-    block: *mut bindings::notifier_block,
-    action: c_ulong,
-    data: *mut c_void,
-) -> c_int {
-    // SAFETY: `block` is the field of an `Inner`, which is not freed before it is unregistered.
-    let this = unsafe { &*container_of!(Opaque::cast_from(block), Inner, block) };
-    let dev = data.cast::<bindings::device>();
-    // SAFETY: All devices of the PCI bus are embedded in a `struct pci_dev`, whose bus is valid.
-    let bridge = unsafe {
-        let pdev = container_of!(dev, bindings::pci_dev, dev);
-        bindings::pci_find_host_bridge((*pdev).bus)
-    };
-    if bridge != this.bridge {
-        return NOTIFY_DONE;
-    }
+/// `dev` must be valid, and nobody may map memory for it at the same time.
+pub(crate) unsafe fn open(dev: *mut bindings::device, window: &DmaWindow) {
+    // SAFETY: By the safety requirements.
+    unsafe { close(dev) };
+    // SAFETY: By the safety requirements.
+    let log = unsafe { device::Device::<device::Normal>::from_raw(dev) };
 
-    match u32::try_from(action) {
-        // SAFETY: The device is valid; it has no driver, or the driver core holds its lock.
-        Ok(bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER) => unsafe { this.open(dev) },
-        Ok(
-            bindings::bus_notifier_event_BUS_NOTIFY_ADD_DEVICE
-            | bindings::bus_notifier_event_BUS_NOTIFY_DRIVER_NOT_BOUND
-            | bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER,
-            // SAFETY: As above.
-        ) => unsafe { close(dev) },
-        _ => {}
-    }
-    NOTIFY_DONE
-}
-
-// CAST: Zero.
-const NOTIFY_DONE: c_int = bindings::NOTIFY_DONE as c_int;
-
-impl Inner {
-    /// Lets `dev` map memory, at addresses in the window.
-    ///
-    /// Whatever goes wrong leaves it closed: a notifier cannot refuse a driver.
-    ///
-    /// # Safety
-    ///
-    /// `dev` must be valid, and nobody may map memory for it at the same time.
-    unsafe fn open(&self, dev: *mut bindings::device) {
-        // SAFETY: By the safety requirements.
-        unsafe { close(dev) };
-        // SAFETY: By the safety requirements.
-        let log = unsafe { device::Device::<device::Normal>::from_raw(dev) };
-
-        // SAFETY: By the safety requirements.
-        if unsafe { bindings::use_dma_iommu(dev) } {
-            // The map would be ignored, and the IOMMU's addresses mean nothing to the lender.
-            dev_err!(
-                log,
-                "DMA refused: this host's IOMMU would choose the addresses; boot it with iommu=pt\n"
-            );
-            return;
-        }
-
-        // The driver core ends the use of the map with `kfree`.
-        let map = KBox::new(
-            [
-                bindings::bus_dma_region {
-                    cpu_start: 0,
-                    dma_start: self.window.base,
-                    size: self.window.size,
-                },
-                // The end of the list.
-                pin_init::zeroed(),
-            ],
-            GFP_KERNEL,
+    // SAFETY: By the safety requirements.
+    if unsafe { bindings::use_dma_iommu(dev) } {
+        // The map would be ignored, and the IOMMU's addresses mean nothing to the lender.
+        dev_err!(
+            log,
+            "DMA refused: this host's IOMMU would choose the addresses; boot it with iommu=pt\n"
         );
-        let Ok(map) = map else {
-            dev_err!(log, "DMA refused: no memory for its address map\n");
-            return;
-        };
+        return;
+    }
 
-        // SAFETY: By the safety requirements. The map is `kmalloc`ed, and its last entry is empty.
-        unsafe {
-            if !(*dev).dma_range_map.is_null() {
-                dev_err!(log, "DMA refused: somebody else has set an address map\n");
-                return;
-            }
-            (*dev).dma_range_map = KBox::into_raw(map).cast();
-            (*dev).bus_dma_limit = self.last;
+    let Ok(last) = window.last() else {
+        return;
+    };
+    // The driver core ends the use of the map with `kfree`.
+    let map = KBox::new(
+        [
+            bindings::bus_dma_region {
+                cpu_start: 0,
+                dma_start: window.base,
+                size: window.size,
+            },
+            // The end of the list.
+            pin_init::zeroed(),
+        ],
+        GFP_KERNEL,
+    );
+    let Ok(map) = map else {
+        dev_err!(log, "DMA refused: no memory for its address map\n");
+        return;
+    };
+
+    // SAFETY: By the safety requirements. The map is `kmalloc`ed, and its last entry is empty.
+    unsafe {
+        if !(*dev).dma_range_map.is_null() {
+            dev_err!(log, "DMA refused: somebody else has set an address map\n");
+            return;
         }
+        (*dev).dma_range_map = KBox::into_raw(map).cast();
+        (*dev).bus_dma_limit = last;
     }
 }
 
@@ -204,7 +104,7 @@ impl Inner {
 /// # Safety
 ///
 /// `dev` must be valid, and nobody may map memory for it at the same time.
-unsafe fn close(dev: *mut bindings::device) {
+pub(crate) unsafe fn close(dev: *mut bindings::device) {
     // SAFETY: By the safety requirements.
     unsafe { (*dev).bus_dma_limit = CLOSED };
 }

@@ -17,6 +17,7 @@ mod bridge;
 mod config;
 mod dma;
 mod msi;
+mod notifier;
 mod rescan;
 mod root_bus;
 mod window;

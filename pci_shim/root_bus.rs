@@ -6,6 +6,7 @@ use crate::{
     bridge::HostBridge,
     dma,
     msi::ParentDomain,
+    notifier::Notifier,
     rescan::RescanLock,
     window::Window,
     Address,
@@ -81,21 +82,21 @@ pub enum Removal {
 /// Lock order: 1. PCI rescan/remove lock, 2. `state`, 3. whatever device drivers take in probe and remove.
 #[pin_data(PinnedDrop)]
 pub struct RootBus {
-    bridge: HostBridge,
+    /// [`None`] while it is being set up, and once removed.
+    #[pin]
+    state: Mutex<Option<Live>>,
     /// The bus, with a reference of its own, or null before it was scanned. Kept until this is dropped, so that it can
     /// be used without `state`, which [`Self::scan`] holds for a long time.
     bus: Atomic<*mut bindings::pci_bus>,
     /// For log messages.
     parent: ARef<pci::Device>,
-    /// [`None`] once removed.
-    #[pin]
-    state: Mutex<Option<Live>>,
+    bridge: HostBridge,
 }
 
 /// All that exists until removal; fields are dropped in this order, the reverse of set-up.
 struct Live {
     scanned: bool,
-    _dma: dma::Notifier,
+    _notifier: Notifier,
     _msi: ParentDomain,
     _window: Window,
 }
@@ -123,8 +124,20 @@ impl RootBus {
         // SAFETY: The NTB's driver stays bound for as long as `bar` exists, which is in `live` below: so its device
         // outlives the registration of the bridge.
         let bridge = unsafe { HostBridge::new(bar.as_raw())? };
-        // SAFETY: The resource is zeroed and belongs to the bridge, which is dropped after the window: see `RootBus`,
-        // and the order of these variables.
+        let parent = bar.device().into();
+        // On failure below, what was made is dropped in reverse order, and the bridge, whose memory is used, last.
+        let this = Arc::pin_init(
+            pin_init!(Self {
+                state <- new_mutex!(None, "RootBus::state"),
+                bus: Atomic::new(ptr::null_mut()),
+                parent,
+                bridge,
+            }),
+            GFP_KERNEL,
+        )?;
+        let bridge = &this.bridge;
+
+        // SAFETY: The resource is zeroed and belongs to the bridge, which is dropped after the window.
         let window = unsafe { bar.request(window_start, window_len, bridge.window())? };
         // SAFETY: Not registered yet. Bus addresses may be above CPU addresses: the offset is meant to wrap.
         unsafe { bridge.add_window(window_start.wrapping_sub(bus_start))? };
@@ -138,28 +151,19 @@ impl RootBus {
             bindings::dev_set_msi_domain(&raw mut (*raw).dev, msi.as_raw());
             (*raw).enable_device = Some(dma::enable_device);
         }
-        let notifier = dma::Notifier::new(raw, dma)?;
+        let notifier = Notifier::new(raw, dma)?;
         bridge.set_accessor(ops)?;
 
-        let parent = bar.device().into();
-        let live = Live {
+        *this.state.lock() = Some(Live {
             scanned: false,
-            _dma: notifier,
+            _notifier: notifier,
             _msi: msi,
             _window: window,
-        };
-        Arc::pin_init(
-            pin_init!(Self {
-                bridge,
-                bus: Atomic::new(ptr::null_mut()),
-                parent,
-                state <- new_mutex!(Some(live), "RootBus::state"),
-            }),
-            GFP_KERNEL,
-        )
+        });
+        Ok(this)
     }
 
-    /// Finds the function, claims its BARs and lets drivers bind to it.
+    /// Finds the function and lets drivers bind to it.
     ///
     /// Returns when drivers that probe synchronously are done; a driver that does not bind is no error. After an error
     /// the bus has to be removed.
@@ -198,9 +202,14 @@ impl RootBus {
         }
 
         let function = self.function().ok_or(ENODEV)?;
-        // SAFETY: The bus is valid; the lock is held.
-        unsafe { bindings::pci_bus_claim_resources(bus) };
-        function.check_bars()?;
+        if let Err(index) = function.check_bars() {
+            dev_err!(
+                *self.parent,
+                "{}: BAR {index} is not in its window\n",
+                self.address()
+            );
+            return Err(ENOSPC);
+        }
         drop(function);
 
         // SAFETY: The bus is valid; the lock is held.
@@ -245,6 +254,10 @@ impl RootBus {
     /// Does nothing if that was done before. If another task is at it, returns when that one is done. Afterwards the
     /// [`ConfigOps`] and this bus's share of the [`WindowBar`] are dropped.
     pub fn remove(&self, why: Removal) {
+        // The last reference may be dropped in a task that holds the rescan lock, after an explicit removal.
+        if self.state.lock().is_none() {
+            return;
+        }
         let _rescan = match why {
             Removal::Return => Some(RescanLock::new()),
             Removal::ParentUnbound => None,
@@ -320,21 +333,21 @@ unsafe extern "C" fn disconnect_device(pdev: *mut bindings::pci_dev, _data: *mut
 struct Function(ptr::NonNull<bindings::pci_dev>);
 
 impl Function {
-    /// Checks that every BAR has a place in the window; without one it would be unusable.
-    fn check_bars(&self) -> Result {
+    /// Checks that every BAR was claimed, or returns the index of one that was not.
+    fn check_bars(&self) -> Result<(), usize> {
         let pdev = self.0.as_ptr();
+        // CAST: A small number.
         for index in 0..bindings::PCI_STD_NUM_BARS as usize {
             // SAFETY: By the type invariant; a device has a resource for each BAR. It has no driver yet, so nobody
             // changes them.
             let lost = unsafe {
-                let resource = (&raw mut (*pdev).resource)
+                let resource = (&raw const (*pdev).resource)
                     .cast::<bindings::resource>()
                     .add(index);
                 (*resource).flags != 0 && (*resource).parent.is_null()
             };
             if lost {
-                pr_err!("BAR {index} of the borrowed function is not in its window\n");
-                return Err(ENOSPC);
+                return Err(index);
             }
         }
         Ok(())
