@@ -11,6 +11,11 @@ pub fn enotconn() -> Error {
     new(devlend_bindings::ENOTCONN)
 }
 
+/// `EPROTO`: the peer said something that makes no sense.
+pub fn eproto() -> Error {
+    new(devlend_bindings::EPROTO)
+}
+
 /// `EPROTONOSUPPORT`: no common protocol version.
 pub fn eprotonosupport() -> Error {
     new(devlend_bindings::EPROTONOSUPPORT)

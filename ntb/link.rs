@@ -18,7 +18,10 @@ mod serve;
 
 pub use self::{
     bind::Ntb,
-    counters::Counters,
+    counters::{
+        Counter,
+        Counters, //
+    },
     request::Refusal,
     serve::Incoming, //
 };
@@ -29,6 +32,7 @@ use crate::{
         PeerBlock, //
     },
     device::{
+        Device,
         Handle,
         Outbound, //
     },
@@ -277,15 +281,22 @@ impl Link {
         &self.counters
     }
 
+    /// Calls `use_it` with the NTB device, which stays bound during the call. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV`: the NTB device is gone.
+    pub fn with_device<R>(&self, use_it: impl FnOnce(&Device) -> Result<R>) -> Result<R> {
+        use_it(self.setup.lock().ntb.as_ref().ok_or(ENODEV)?)
+    }
+
     /// Lets the peer see `size` bytes from bus address `base` through its MMIO window. May sleep.
     ///
     /// # Errors
     ///
     /// `ENODEV`: the NTB device is gone; others from the hardware driver.
     pub fn open_mmio(&self, base: u64, size: u64) -> Result {
-        let setup = self.setup.lock();
-        let ntb = setup.ntb.as_ref().ok_or(ENODEV)?;
-        ntb.set_translation(self.plan.mmio_window, base, size)
+        self.with_device(|ntb| ntb.set_translation(self.plan.mmio_window, base, size))
     }
 
     /// Takes the MMIO window away from the peer. May sleep.

@@ -31,6 +31,9 @@ pub trait Lender: Send + Sync {
 
 /// Follows the links to lenders. Called from a link's work; must not wait for the peer.
 pub trait Borrower: Send + Sync {
+    /// There is a link; it may be down. A link that is known already is not an error.
+    fn link_added(&self, link: &Arc<Link>);
+
     /// A link is up.
     fn link_up(&self, link: &Arc<Link>);
 
@@ -132,7 +135,7 @@ impl Drop for LenderRegistration {
 pub struct BorrowerRegistration(());
 
 impl BorrowerRegistration {
-    /// Registers the borrower, and tells it of the links that are up. May sleep.
+    /// Registers the borrower, and tells it of the links there are. May sleep.
     ///
     /// # Errors
     ///
@@ -146,6 +149,7 @@ impl BorrowerRegistration {
             *slot = Some(borrower.clone());
         }
         for_each_link(|link| {
+            borrower.link_added(link);
             if link.is_up() {
                 borrower.link_up(link);
             }

@@ -1,8 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! devlend_borrower.
+//! devlend_borrower: borrows PCI devices from the hosts at the other ends of this host's NTB links.
+//!
+//! A borrow, top to bottom: the [`follower`] keeps a [`remote`] for each link, with the peer's [`offer`]s; a write to
+//! `borrow` ([`command`]) opens a lease with the lender, makes the [`shadow`] of its configuration space and a root bus
+//! around it ([`borrowed`]); a work item scans that bus, and the device's own driver binds.
 
+#[deny(unsafe_code)]
+mod attributes;
+#[deny(unsafe_code)]
+mod borrowed;
+#[deny(unsafe_code)]
+mod command;
+#[deny(unsafe_code)]
+mod follower;
+#[deny(unsafe_code)]
+mod offer;
+#[deny(unsafe_code)]
+mod remote;
+#[deny(unsafe_code)]
+mod shadow;
+
+use crate::follower::Follower;
 use kernel::prelude::*;
+use ntb::role::BorrowerRegistration;
 
 module! {
     type: Module,
@@ -12,10 +33,19 @@ module! {
     license: "GPL",
 }
 
-struct Module;
+/// Dropped in this order: the links tell us nothing any more, then all that is borrowed goes back.
+struct Module {
+    _role: BorrowerRegistration,
+    _all: follower::ReturnAll,
+}
 
 impl kernel::Module for Module {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
+        let follower = Follower::new()?;
+
+        Ok(Self {
+            _all: follower::ReturnAll(follower.clone()),
+            _role: BorrowerRegistration::new(follower)?,
+        })
     }
 }

@@ -119,6 +119,7 @@ fn attach(device: &Device, link: &Arc<Link>) -> Result {
     attributes::add(&mut dir, link)?;
     *link.dir.lock() = Some(dir);
     role::add_link(link.clone())?;
+    role::with_borrower(|borrower| borrower.link_added(link));
 
     // SAFETY: `detach` drops the context before `probe` fails or `remove` returns.
     let context = Context::new(unsafe { device.handle() }, link.clone())?;

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The configuration space of a borrowed device: a shadow here, the rest at the lender.
+//!
+//! Accessors run under raw spinlocks with interrupts off, so they poll for the lender's answer, for two seconds at the
+//! most; then the device counts as lost and reads as all ones.
+
+use crate::offer::Offer;
+use devlend_config::{
+    Bar,
+    Policy,
+    Read,
+    Write, //
+};
+use devlend_protocol::{
+    ConfigRead,
+    ConfigWrite,
+    Failure,
+    Reset,
+    Status, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+};
+use ntb::{
+    link::{
+        Counter,
+        Link,
+        Refusal, //
+    },
+    new_raw_spinlock,
+    raw_lock::RawSpinLock, //
+};
+use pci_shim::ConfigOps;
+
+/// How configuration accesses were answered.
+pub(crate) struct Counters {
+    /// Reads from the shadow.
+    pub(crate) reads_shadow: Counter,
+    /// Reads that asked the lender.
+    pub(crate) reads_peer: Counter,
+    /// Writes that went to the lender, resets included.
+    pub(crate) writes_peer: Counter,
+}
+
+/// The configuration space of one borrowed device.
+#[pin_data]
+pub(crate) struct Shadow {
+    link: Arc<Link>,
+    epoch: u32,
+    bars: [Bar; 6],
+    policy: KBox<Policy>,
+    #[pin]
+    image: RawSpinLock<KVec<u8>>,
+    gone: Atomic<bool>,
+    /// What to tell when the device is lost.
+    offer: Arc<Offer>,
+    pub(crate) counters: Counters,
+}
+
+impl Shadow {
+    /// A shadow that starts as `image`.
+    pub(crate) fn new(
+        link: Arc<Link>,
+        epoch: u32,
+        bars: [Bar; 6],
+        policy: KBox<Policy>,
+        image: KVec<u8>,
+        offer: Arc<Offer>,
+    ) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                link,
+                epoch,
+                bars,
+                policy,
+                image <- new_raw_spinlock!(image, c"devlend_shadow"),
+                gone: Atomic::new(false),
+                offer,
+                counters: Counters {
+                    reads_shadow: Counter::new(),
+                    reads_peer: Counter::new(),
+                    writes_peer: Counter::new(),
+                },
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Epoch of the lease.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// From here on all reads are all ones, and nothing is sent. Does not sleep.
+    pub(crate) fn set_gone(&self) {
+        self.gone.store(true, Relaxed);
+    }
+
+    /// Judges a failed access: a refusal by policy costs nothing, all else is the end of the lease.
+    fn failed(&self, refusal: Refusal) {
+        if let Refusal::Peer(Failure::Status(Status::Denied)) = refusal {
+            return;
+        }
+        if !self.gone.xchg(true, Relaxed) {
+            let error: Error = refusal.into();
+            dev_err!(self.link.dev(), "no answer to a configuration access ({error:?}): the device is lost\n");
+            self.offer.queue_removal();
+        }
+    }
+}
+
+impl ConfigOps for Shadow {
+    fn read(&self, offset: u16, size: u8) -> u32 {
+        if self.gone.load(Relaxed) {
+            return !0;
+        }
+        if let Read::Shadow(value) = self.policy.read(&self.image.lock(), offset, size) {
+            self.counters.reads_shadow.count();
+            return value;
+        }
+        self.counters.reads_peer.count();
+        let request = ConfigRead { offset: offset.into(), size };
+        match self.link.request_atomic(self.epoch, &request) {
+            Ok(answer) => {
+                self.policy.merge_read(&self.image.lock(), offset, size, answer.value.get())
+            }
+            Err(refusal) => {
+                self.failed(refusal);
+                !0
+            }
+        }
+    }
+
+    fn write(&self, offset: u16, size: u8, value: u32) {
+        if self.gone.load(Relaxed) {
+            return;
+        }
+        let write = self.policy.write(&mut self.image.lock(), &self.bars, offset, size, value);
+        let answer = match write {
+            Write::Done => return,
+            Write::Peer { value } => {
+                let request = ConfigWrite { offset: offset.into(), size, value: value.into() };
+                self.link.request_atomic(self.epoch, &request)
+            }
+            Write::Reset => self.link.request_atomic(self.epoch, &Reset {}),
+        };
+        self.counters.writes_peer.count();
+        if let Err(refusal) = answer {
+            self.failed(refusal);
+        }
+    }
+}
