@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Borrower, lender and device together: the same accesses through the policy, and what has to hold after each.
+
+use super::{
+    image::any_raw,
+    *, //
+};
+use crate::{
+    policy::{
+        Read,
+        Write, //
+    },
+    test_device::{
+        igb,
+        nvme, //
+    },
+    Bar, //
+};
+use proptest::prelude::*;
+
+/// Where writes may go at all, bytes.
+const WRITABLE: usize = 256;
+
+/// A device in which every bit can be written, but for Status and Device Status, whose bits are cleared by writing 1.
+#[derive(Clone)]
+struct Device {
+    bytes: Vec<u8>,
+    /// Offsets of the bytes in which writing 1 clears.
+    clearing: Vec<usize>,
+}
+
+impl Device {
+    fn read(&self, offset: u16, size: u8) -> u32 {
+        let at = usize::from(offset);
+        let mut value = [0; 4];
+        value[..usize::from(size)].copy_from_slice(&self.bytes[at..at + usize::from(size)]);
+        u32::from_le_bytes(value)
+    }
+
+    fn write(&mut self, offset: u16, size: u8, value: u32) {
+        for (index, byte) in value
+            .to_le_bytes()
+            .into_iter()
+            .take(usize::from(size))
+            .enumerate()
+        {
+            let at = usize::from(offset) + index;
+            if self.clearing.contains(&at) {
+                self.bytes[at] &= !byte;
+            } else {
+                self.bytes[at] = byte;
+            }
+        }
+    }
+}
+
+/// The two hosts and the device.
+struct Pair {
+    device: Device,
+    policy: Policy,
+    image: Vec<u8>,
+    bars: [Bar; 6],
+}
+
+impl Pair {
+    fn new(space: &Space, express: usize) -> Self {
+        let (image, policy) = offered(space);
+        Self {
+            device: Device {
+                bytes: space.bytes.clone(),
+                clearing: vec![6, 7, express + 0xa, express + 0xb],
+            },
+            policy,
+            image,
+            bars: space.bars,
+        }
+    }
+
+    /// The borrower writes; says whether the device was reached.
+    fn write(&mut self, offset: u16, size: u8, value: u32) -> bool {
+        match self
+            .policy
+            .write(&mut self.image, &self.bars, offset, size, value)
+        {
+            Write::Done | Write::Reset => false,
+            Write::Peer { value } => {
+                let current = self.device.read(offset, size);
+                let value = self
+                    .policy
+                    .admit_write(offset, size, value, current)
+                    .expect("the lender admits what the borrower forwards");
+                self.device.write(offset, size, value);
+                true
+            }
+        }
+    }
+
+    /// The borrower reads.
+    fn read(&self, offset: u16, size: u8) -> u32 {
+        match self.policy.read(&self.image, offset, size) {
+            Read::Shadow(value) => value,
+            Read::Peer => {
+                assert!(self.policy.admit_read(offset, size));
+                let value = self
+                    .policy
+                    .filter_read(offset, size, self.device.read(offset, size));
+                self.policy.merge_read(&self.image, offset, size, value)
+            }
+        }
+    }
+}
+
+/// What may change in the device, by byte: written bits and cleared bits.
+fn reachable(express: usize, msi: Option<usize>, msix: usize) -> Vec<(usize, u8)> {
+    let mut bits = vec![
+        (0x04, 0x46),
+        (0x05, 0x05), // SERR#, and INTx disable, which the lender sets
+        (0x07, 0xf9),
+        (express + 8, 0x1f),
+        (express + 9, 0x79),
+        (express + 0xa, 0x0f),
+        (msix + 3, 0xc0),
+    ];
+    if let Some(msi) = msi {
+        bits.push((msi + 2, 0x71));
+        bits.push((msi + 4, 0xfc));
+        bits.extend((msi + 5..msi + 14).map(|at| (at, 0xff)));
+        bits.extend((msi + 16..msi + 20).map(|at| (at, 0xff)));
+    }
+    bits
+}
+
+fn access() -> impl Strategy<Value = (u16, u8, u32)> {
+    let offset = prop_oneof![
+        4 => 0u16..0x100,
+        3 => prop::sample::select(vec![0x04u16, 0x06, 0x40, 0x50, 0x54, 0x58, 0x5c, 0x60, 0x70, 0x88, 0xa8]),
+        1 => any::<u16>(),
+    ];
+    let value = prop_oneof![
+        any::<u32>(),
+        Just(0),
+        Just(!0),
+        (0u32..32).prop_map(|shift| 1 << shift)
+    ];
+    (offset, prop::sample::select(vec![1u8, 2, 4]), value)
+        .prop_map(|(offset, size, value)| (offset - offset % u16::from(size), size, value))
+}
+
+/// Whether two states of a device differ in reachable bits only.
+fn in_bounds(first: &[u8], now: &[u8], reachable: &[(usize, u8)]) -> Result<(), TestCaseError> {
+    for (at, (old, new)) in first.iter().zip(now).take(WRITABLE).enumerate() {
+        if old != new {
+            let allowed = reachable.iter().find(|&&(place, _)| place == at);
+            let allowed = allowed.map_or(0, |&(_, bits)| bits);
+            prop_assert_eq!((old ^ new) & !allowed, 0, "byte {:#x}", at);
+        }
+    }
+    Ok(())
+}
+
+fn check(
+    mut pair: Pair,
+    reachable: &[(usize, u8)],
+    steps: &[(u16, u8, u32)],
+) -> Result<(), TestCaseError> {
+    let first = pair.device.bytes.clone();
+    for &(offset, size, value) in steps {
+        let before = pair.device.bytes[..WRITABLE].to_vec();
+        let reached = pair.write(offset, size, value);
+        prop_assert!(reached || pair.device.bytes[..WRITABLE] == before);
+
+        in_bounds(&first, &pair.device.bytes, reachable)?;
+        // Bits that are written through are the same on both sides; INTx disable and cleared bits are not of them.
+        for &(at, bits) in reachable {
+            let bits = match at {
+                0x05 => bits & !0x04,
+                _ if pair.device.clearing.contains(&at) => 0,
+                _ => bits,
+            };
+            prop_assert_eq!(
+                (pair.image[at] ^ pair.device.bytes[at]) & bits,
+                0,
+                "byte {:#x}",
+                at
+            );
+        }
+        // Whatever way it is read, a byte is the same.
+        if usize::from(offset) + 4 <= pair.image.len() {
+            let at = offset - offset % 4;
+            let dword = pair.read(at, 4);
+            let words = [pair.read(at, 2), pair.read(at + 2, 2)];
+            prop_assert_eq!(dword, words[0] | words[1] << 16);
+            let bytes = [0, 1, 2, 3].map(|index| pair.read(at + index, 1));
+            prop_assert_eq!(
+                dword,
+                bytes[0] | bytes[1] << 8 | bytes[2] << 16 | bytes[3] << 24
+            );
+        }
+    }
+    prop_assert_eq!(&pair.device.bytes[WRITABLE..], &first[WRITABLE..]);
+    Ok(())
+}
+
+proptest! {
+    /// No sequence of writes by the borrower moves a bit of the device that it must not, and none of those it may gets
+    /// lost.
+    #[test]
+    fn nvme_stays_in_bounds(steps in prop::collection::vec(access(), 1..60)) {
+        check(Pair::new(&nvme(), 0x80), &reachable(0x80, None, 0x40), &steps)?;
+    }
+
+    #[test]
+    fn igb_stays_in_bounds(steps in prop::collection::vec(access(), 1..60)) {
+        check(Pair::new(&igb(), 0xa0), &reachable(0xa0, Some(0x50), 0x70), &steps)?;
+    }
+
+    /// A lender under a borrower that does not keep to the policy: the same bounds.
+    #[test]
+    fn a_hostile_borrower_stays_in_bounds(
+        steps in prop::collection::vec((any::<u16>(), any::<u8>(), any::<u32>()), 1..60),
+        aligned in prop::collection::vec(access(), 0..60),
+    ) {
+        let mut pair = Pair::new(&igb(), 0xa0);
+        let first = pair.device.bytes.clone();
+        let reachable = reachable(0xa0, Some(0x50), 0x70);
+        for (offset, size, value) in steps.into_iter().chain(aligned) {
+            let readable = matches!(size, 1 | 2 | 4) && usize::from(offset) + usize::from(size) <= 4096;
+            let current = if readable { pair.device.read(offset, size) } else { 0 };
+            if let Some(value) = pair.policy.admit_write(offset, size, value, current) {
+                prop_assert!(readable && offset % u16::from(size) == 0);
+                pair.device.write(offset, size, value);
+            }
+            in_bounds(&first, &pair.device.bytes, &reachable)?;
+        }
+        prop_assert_eq!(&pair.device.bytes[WRITABLE..], &first[WRITABLE..]);
+        // It was off, and is not to be had.
+        let command = u16::from_le_bytes([pair.device.bytes[4], pair.device.bytes[5]]);
+        prop_assert!(command & 0x400 != 0);
+    }
+
+    /// Any image that is taken can be used in any way; what is forwarded is admitted.
+    #[test]
+    fn arbitrary_images_and_accesses(
+        raw in any_raw(),
+        bars in super::image::any_bars(),
+        steps in prop::collection::vec((any::<u16>(), any::<u8>(), any::<u32>(), any::<u32>()), 0..20),
+        aligned in prop::collection::vec((access(), any::<u32>()), 0..40),
+        hostile: bool,
+    ) {
+        let mut image = vec![0; raw.len()];
+        if hostile {
+            image.copy_from_slice(&raw);
+        } else if present(&raw, &bars, &mut image).is_err() {
+            return Ok(());
+        }
+        let Ok(policy) = Policy::of(&image) else { return Ok(()) };
+        let aligned = aligned.into_iter().map(|((offset, size, value), device)| (offset, size, value, device));
+        for (offset, size, value, device) in steps.into_iter().chain(aligned) {
+            let limit = match size {
+                1 => 0xff,
+                2 => 0xffff,
+                _ => u32::MAX,
+            };
+            if policy.read(&image, offset, size) == Read::Peer {
+                prop_assert!(policy.admit_read(offset, size));
+                prop_assert!(policy.filter_read(offset, size, device) <= limit);
+                prop_assert!(policy.merge_read(&image, offset, size, device) <= limit);
+            }
+            if let Write::Peer { value } = policy.write(&mut image, &bars, offset, size, value) {
+                prop_assert!(value <= limit);
+                let admitted = policy.admit_write(offset, size, value, device);
+                prop_assert!(admitted.is_some_and(|admitted| admitted <= limit));
+            }
+        }
+        // What was written into the shadow is still an image.
+        prop_assert_eq!(Policy::of(&image), Ok(policy));
+    }
+}
