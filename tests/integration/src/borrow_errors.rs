@@ -101,7 +101,7 @@ fn registers_do_not_fit(pair: &Pair<'_>) -> Result<()> {
         let answer = logged(
             pair.borrower,
             || pair.at_borrower.try_borrow(BIG),
-            |line| line.contains("devlend") && line.contains(&needed),
+            |line| line.contains(&needed),
             "how many bytes are needed",
         )?;
         refused(answer, &[Errno::ENOSPC], "a BAR larger than the window")?;

@@ -84,7 +84,7 @@ fn needs_unsafe_without_iommu(pair: &Pair<'_>) -> Result<()> {
     let answer = logged(
         pair.lender,
         || pair.lending().try_lend(NVME),
-        |line| line.contains("devlend") && line.contains("unsafe"),
+        |line| line.contains(NVME) && line.contains("unsafe"),
         "what to do about it",
     )?;
     refused(
@@ -123,7 +123,7 @@ fn mounted(pair: &Pair<'_>) -> Result<()> {
         let answer = logged(
             pair.lender,
             || pair.lending().try_lend(&format!("{NVME} unsafe")),
-            |line| line.contains("devlend") && line.contains(NVME),
+            |line| line.contains(NVME) && line.contains("in use"),
             "why not",
         )?;
         refused(answer, &[Errno::EBUSY], "a mounted disk")?;
