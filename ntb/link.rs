@@ -15,6 +15,7 @@ mod counters;
 mod handshake;
 mod request;
 mod serve;
+mod windows;
 
 pub use self::{
     bind::Ntb,
@@ -67,7 +68,8 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        Mutex, //
+        Mutex,
+        SetOnce, //
     },
     workqueue::Work, //
 };
@@ -135,7 +137,8 @@ pub struct Link {
     id: u32,
     name: CString,
     pci: ARef<pci::Device>,
-    plan: Plan,
+    /// Made when the link is up for the first time: before that the hardware does not describe its windows.
+    plan: SetOnce<Plan>,
     own: OwnBlock,
     queue: OwnedQueue,
     state: Atomic<u32>,
@@ -179,7 +182,6 @@ impl Link {
     fn new(
         name: CString,
         pci: ARef<pci::Device>,
-        plan: Plan,
         own: OwnBlock,
         queue: OwnedQueue,
         ntb: Handle,
@@ -191,7 +193,7 @@ impl Link {
                 id: NEXT_ID.fetch_add(1, Relaxed),
                 name,
                 pci,
-                plan,
+                plan: SetOnce::new(),
                 own,
                 queue,
                 state: Atomic::new(State::Down as u32),
@@ -239,9 +241,9 @@ impl Link {
         (*self.pci).as_ref()
     }
 
-    /// What the peer's windows show of this host.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
+    /// What the peer's windows show of this host; there from the moment the link is up for the first time.
+    pub fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
     }
 
     /// How far the link has come. Does not sleep.
@@ -296,14 +298,15 @@ impl Link {
     ///
     /// `ENODEV`: the NTB device is gone; others from the hardware driver.
     pub fn open_mmio(&self, base: u64, size: u64) -> Result {
-        self.with_device(|ntb| ntb.set_translation(self.plan.mmio_window, base, size))
+        let window = self.plan().ok_or(ENODEV)?.mmio_window;
+        self.with_device(|ntb| ntb.set_translation(window, base, size))
     }
 
     /// Takes the MMIO window away from the peer. May sleep.
     pub fn close_mmio(&self) {
         let setup = self.setup.lock();
-        if let Some(ntb) = setup.ntb.as_ref() {
-            ntb.clear_translation(self.plan.mmio_window);
+        if let (Some(ntb), Some(plan)) = (setup.ntb.as_ref(), self.plan()) {
+            ntb.clear_translation(plan.mmio_window);
         }
     }
 }

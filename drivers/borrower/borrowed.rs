@@ -81,6 +81,7 @@ impl Borrowed {
         let mut lease = Lease { link, epoch: reply.epoch.get(), kept: false };
 
         let bars = check(link, offer, peer, &reply)?;
+        let plan = link.plan().ok_or(ENODEV)?;
         let (start, length) = extent(&bars, &reply, peer)?;
         let image = fetch_image(link, &reply)?;
         let policy = Policy::of(&image).map_err(|malformed| {
@@ -103,7 +104,7 @@ impl Borrowed {
             bus_start: reply.mmio_base.get().checked_add(start).ok_or_else(eproto)?,
             dma: DmaWindow {
                 base: reply.dma_base.get(),
-                size: link.plan().memory_size.min(reply.dma_size.get()),
+                size: plan.memory_size.min(reply.dma_size.get()),
             },
             msi_base: reply.msi_base.get(),
             ops: shadow.clone(),
@@ -178,13 +179,14 @@ fn check(link: &Link, offer: &Offer, peer: &Peer, reply: &OpenReply) -> Result<[
     if reply.dma_base.get().checked_add(reply.dma_size.get()).is_none() {
         return Err(wrong("memory window"));
     }
-    if reply.dma_size.get() < link.plan().dma_needed {
+    let needed = link.plan().ok_or(ENODEV)?.dma_needed;
+    if reply.dma_size.get() < needed {
         dev_err!(
             link.dev(),
             "{}: the lender's window shows the device {} bytes of this host's memory, {} are needed\n",
             Shown(offer.address),
             reply.dma_size.get(),
-            link.plan().dma_needed
+            needed
         );
         return Err(ENOSPC);
     }

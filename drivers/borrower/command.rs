@@ -54,7 +54,7 @@ pub(crate) fn borrow(remote: &Arc<Remote>, line: &[u8]) -> Result {
         dev_err!(dev, "{} is taken\n", Shown(offer.address));
         return Err(EBUSY);
     }
-    let plan = remote.link.plan();
+    let plan = remote.link.plan().ok_or(ENODEV)?;
     if plan.dma_available < plan.dma_needed {
         dev_err!(
             dev,

@@ -73,8 +73,9 @@ impl Borrower for Follower {
     fn link_removed(&self, link: &Arc<Link>) {
         let Some(remote) = self.remote(link) else { return };
         self.remotes.lock().retain(|other| !Arc::ptr_eq(other, &remote));
+        // Not waited for: work that is removing a device. It may be waiting for the rescan lock, which whoever removes
+        // the NTB may hold; it finds the bus gone.
         remote.close(Removal::ParentUnbound);
-        self.queue.flush();
     }
 
     fn offers_changed(&self, link: &Arc<Link>) {

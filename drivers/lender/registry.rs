@@ -73,7 +73,7 @@ impl Registry {
     /// While no lease needs the window, it is laid over all offers if they fit, so that the next lease finds its place;
     /// else over this one. While a lease needs it, it stays where it is.
     fn span_for(&self, link: &Link, offer: &Offer) -> Result<Span, NoSpace> {
-        let plan = link.plan();
+        let plan = link.plan().ok_or(NoSpace { needed: 0, available: 0 })?;
         let fit = |ranges: &mut dyn Iterator<Item = (u64, u64)>| {
             mmio_span(ranges, plan.mmio_size, plan.mmio_align)
         };

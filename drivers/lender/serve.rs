@@ -146,9 +146,8 @@ fn open(registry: &mut Registry, link: &Arc<Link>, request: &mut Incoming<'_>) -
         Ok(span) => span,
         Err(Some(no_space)) => {
             pr_err!(
-                "{}: its BARs do not fit MMIO window {} of link {}: {}\n",
+                "{}: its BARs do not fit the MMIO window of link {}: {}\n",
                 ntb::shown::Shown(address),
-                link.plan().mmio_window,
                 link.name(),
                 ntb::shown::Shown(no_space)
             );

@@ -17,19 +17,11 @@ use crate::{
     },
     control::OwnBlock,
     device::Device,
-    memory,
     queue::OwnedQueue,
     role,
-    root,
-    shown::Shown, //
+    root, //
 };
-use devlend_protocol::{
-    plan,
-    Plan,
-    Window,
-    CONTROL_SIZE,
-    SCRATCHPADS, //
-};
+use devlend_protocol::SCRATCHPADS;
 use kernel::{
     prelude::*,
     str::CString,
@@ -52,17 +44,13 @@ impl Client for Ntb {
         check(device)?;
 
         let own = OwnBlock::new(device.pci())?;
-        let plan = make_plan(device, &own)?;
         let name = CString::try_from(device.name())?;
         let queue = OwnedQueue::new(&CString::try_from_fmt(fmt!("devlend_{}", &*name))?)?;
         let pci: ARef<kernel::pci::Device> = device.pci().into();
         // SAFETY: `remove` takes the handle out of the set-up before it returns.
-        let link = Link::new(name, pci, plan, own, queue, unsafe { device.handle() })?;
+        let link = Link::new(name, pci, own, queue, unsafe { device.handle() })?;
 
-        set_translations(device, &plan)?;
         attach(device, &link).inspect_err(|_| detach(device, &link))?;
-        dev_info!(device.dev(), "memory window {} shows {} of {} bytes of RAM, MMIO window {} has {} bytes, interrupts in window {}\n",
-            plan.memory_window, plan.dma_available, plan.dma_needed, plan.mmio_window, plan.mmio_size, plan.msi_window);
         Ok(link)
     }
 
@@ -81,34 +69,6 @@ fn check(device: &Device) -> Result {
     if device.peer_count() != 1 {
         dev_err!(device.dev(), "devices with {} peers are not supported\n", device.peer_count());
         return Err(ENODEV);
-    }
-    Ok(())
-}
-
-/// Reads the windows, and plans what they show.
-fn make_plan(device: &Device, own: &OwnBlock) -> Result<Plan> {
-    let mut windows = KVec::new();
-    for index in 0..device.window_count() {
-        let inbound = device.inbound(index)?;
-        let window = Window { index, size: inbound.size_max, align: inbound.address_align };
-        windows.push(window, GFP_KERNEL)?;
-    }
-    // CAST: A small constant.
-    plan(&windows, memory::ram_end(), (own.address(), CONTROL_SIZE as u64)).map_err(|error| {
-        dev_err!(device.dev(), "no window plan: {}\n", Shown(error));
-        ENOSPC
-    })
-}
-
-/// Opens the windows that stay as they are for the life of the link. The MMIO window opens with a lease.
-fn set_translations(device: &Device, plan: &Plan) -> Result {
-    device
-        .set_translation(plan.memory_window, plan.memory_base, plan.memory_size)
-        .inspect_err(|error| dev_err!(device.dev(), "cannot open memory window {}: {error:?}\n", plan.memory_window))?;
-    if plan.msi_window != plan.memory_window {
-        device
-            .set_translation(plan.msi_window, plan.msi_base, plan.msi_size)
-            .inspect_err(|error| dev_err!(device.dev(), "cannot open interrupt window {}: {error:?}\n", plan.msi_window))?;
     }
     Ok(())
 }
@@ -146,8 +106,10 @@ fn detach(device: &Device, link: &Arc<Link>) {
     role::remove_link(link);
     *link.dir.lock() = None;
 
-    for index in [link.plan.memory_window, link.plan.msi_window, link.plan.mmio_window] {
-        device.clear_translation(index);
+    if let Some(plan) = link.plan() {
+        for index in [plan.memory_window, plan.msi_window, plan.mmio_window] {
+            device.clear_translation(index);
+        }
     }
     Link::withdraw(device);
     let _ = device.link_disable();

@@ -6,6 +6,7 @@
 //! [`devlend_protocol::handshake`]. Each change of the scratchpads is followed by a doorbell, so nothing polls.
 
 use super::{
+    windows,
     Link,
     Peer,
     Session,
@@ -30,6 +31,7 @@ use devlend_protocol::{
     Consumer,
     Features,
     Handshake,
+    Plan,
     Producer,
     Version,
     CONSUMED,
@@ -115,6 +117,17 @@ impl Link {
         if self.state() == State::Down {
             self.set_state(State::Waiting);
         }
+        let plan = match self.plan_windows(ntb) {
+            Ok(plan) => plan,
+            Err(error) => {
+                dev_err!(self.dev(), "the link cannot be used ({error:?})\n");
+                return nothing;
+            }
+        };
+        // Before the peer is told where to write.
+        if announced.is_none() && windows::open(ntb, plan).is_err() {
+            return nothing;
+        }
 
         let theirs = read(ntb).unwrap_or_else(|error| {
             dev_err!(self.dev(), "the peer's announcement is no good: {}\n", Shown(error));
@@ -128,7 +141,7 @@ impl Link {
         if actions.empty {
             self.empty_rings();
         }
-        let wanted = self.announcement(handshake);
+        let wanted = self.announcement(plan, handshake);
         if *announced != Some(wanted) {
             match write(ntb, &wanted) {
                 Ok(()) => *announced = Some(wanted),
@@ -146,17 +159,17 @@ impl Link {
     }
 
     /// What the peer is to know of us.
-    fn announcement(&self, handshake: &Handshake) -> Announcement {
+    fn announcement(&self, plan: &Plan, handshake: &Handshake) -> Announcement {
         Announcement {
             // CAST: Versions are small numbers; the scratchpad has a byte for each.
             version_min: VERSION_MIN as u8,
             version_max: VERSION_MAX as u8,
-            memory_window: self.plan.memory_window,
+            memory_window: plan.memory_window,
             control: self.own.address(),
             generation: handshake.generation(),
             seen: handshake.seen(),
             ready: handshake.ready(),
-            memory_base: self.plan.memory_base,
+            memory_base: plan.memory_base,
         }
     }
 
@@ -216,7 +229,7 @@ impl Link {
         // The peer may have sent its own request before we could answer.
         let _ = self.queue.enqueue::<Arc<Self>, { super::serve::WORK }>(self.clone());
 
-        let plan = &self.plan;
+        let plan = self.plan().ok_or(ENODEV)?;
         let request = Version {
             min: VERSION_MIN.into(),
             max: VERSION_MAX.into(),

@@ -228,7 +228,7 @@ fn version(link: &Link, incoming: &mut Incoming<'_>) -> Result<(), Status> {
         return Err(Status::Version);
     };
 
-    let plan = &link.plan;
+    let plan = link.plan().ok_or(Status::Gone)?;
     incoming.reply::<Version>(&VersionReply {
         version: version.into(),
         slot_size: (SLOT_SIZE as u32).into(),

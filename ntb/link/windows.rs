@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The windows of a link: planned once, opened for each session.
+
+use super::Link;
+use crate::{
+    device::Device,
+    memory,
+    shown::Shown, //
+};
+use devlend_protocol::{
+    plan,
+    Plan,
+    Window,
+    CONTROL_SIZE, //
+};
+use kernel::prelude::*;
+
+impl Link {
+    /// The plan, made if there is none yet. The link must be up. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC`: nothing useful fits, which the log explains; others from the hardware driver.
+    pub(super) fn plan_windows(&self, device: &Device) -> Result<&Plan> {
+        if let Some(plan) = self.plan() {
+            return Ok(plan);
+        }
+        let mut windows = KVec::new();
+        for index in 0..device.window_count() {
+            let inbound = device.inbound(index)?;
+            let window = Window { index, size: inbound.size_max, align: inbound.address_align };
+            windows.push(window, GFP_KERNEL)?;
+        }
+        // CAST: A small constant.
+        let control = (self.own.address(), CONTROL_SIZE as u64);
+        let plan = plan(&windows, memory::ram_end(), control).map_err(|error| {
+            dev_err!(device.dev(), "no window plan: {}\n", Shown(error));
+            ENOSPC
+        })?;
+        dev_info!(
+            device.dev(),
+            "memory window {} shows {} of {} bytes of RAM, MMIO window {} has {} bytes, interrupts are in window {}\n",
+            plan.memory_window,
+            plan.dma_available,
+            plan.dma_needed,
+            plan.mmio_window,
+            plan.mmio_size,
+            plan.msi_window
+        );
+        self.plan.populate(plan);
+        self.plan().ok_or(ENOSPC)
+    }
+}
+
+/// Opens the windows that stay as they are while the link is up. The MMIO window opens with a lease. May sleep.
+pub(super) fn open(device: &Device, plan: &Plan) -> Result {
+    let set = |index, base, size| {
+        device
+            .set_translation(index, base, size)
+            .inspect_err(|error| dev_err!(device.dev(), "cannot open window {index}: {error:?}\n"))
+    };
+
+    set(plan.memory_window, plan.memory_base, plan.memory_size)?;
+    if plan.msi_window != plan.memory_window {
+        set(plan.msi_window, plan.msi_base, plan.msi_size)?;
+    }
+    Ok(())
+}
