@@ -23,10 +23,7 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-use core::ptr::{
-    null,
-    NonNull, //
-};
+use core::ptr::NonNull;
 
 /// Number of standard BARs.
 const BARS: usize = 6;
@@ -208,7 +205,8 @@ pub fn set_driver_override(device: &Device, driver: Option<&CStr>) -> Result {
                 name.as_char_ptr(),
                 name.to_bytes().len(),
             ),
-            None => bindings::__device_set_driver_override(raw_dev(device), null(), 0),
+            // An empty name clears it.
+            None => bindings::__device_set_driver_override(raw_dev(device), c"".as_char_ptr(), 0),
         }
     })
 }

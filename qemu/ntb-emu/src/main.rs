@@ -2,7 +2,7 @@
 
 //! The emulated NTB as a process.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};

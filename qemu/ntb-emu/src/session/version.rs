@@ -43,7 +43,7 @@ fn capabilities(theirs: &[u8]) -> Vec<u8> {
     let mut ours = json!({
         "max_msg_fds": MAX_FDS,
         "max_data_xfer_size": MAX_TRANSFER,
-        "write_multiple": false,
+        "write_multiple": true,
     });
     if let Some(ours) = ours.as_object_mut() {
         ours.retain(|name, _| theirs["capabilities"].get(name).is_some());
