@@ -38,6 +38,7 @@ fn run(serve: Serve) -> Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     // Before there is any other thread, so that all have these blocked and this one can wait for them.
     let mut signals = SigSet::empty();

@@ -116,10 +116,10 @@ impl Session<'_> {
         }
         let mut body = info.as_bytes().to_vec();
         body.extend(capability);
-        self.reply_with(header, &body, direct.file.as_fd());
         if let Some(counters) = self.ntb.host(self.side).counters.windows.get(window) {
             counters.direct.set(true);
         }
+        self.reply_with(header, &body, direct.file.as_fd());
         info!(
             host = self.name(),
             window,

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Two clients that speak vfio-user as QEMU does, and the bridge between them.
+
+mod access;
+mod broken;
+mod client;
+mod deadlock;
+mod direct;
+mod doorbell;
+mod info;
+mod process;

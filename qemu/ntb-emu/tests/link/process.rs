@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The program as it is run.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{kill_process, Pid, Signal};
+
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_ntb-emu"))
+}
+
+fn start(directory: &Path) -> Program {
+    let host = |name: &str| {
+        let path = directory.display();
+        format!("{name},socket={path}/{name},ram={path}/{name}.ram")
+    };
+    let mut child = program()
+        .args(["--host", &host("lender"), "--host", &host("borrower")])
+        .args([
+            "--window",
+            "1M",
+            "--window",
+            "64M",
+            "--window",
+            "512M,direct",
+            "--control",
+        ])
+        .arg(directory.join("control"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "ntb-emu: ready\n");
+    Program(child)
+}
+
+#[test]
+fn it_starts_answers_and_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    // A socket left behind by a killed process is no obstacle.
+    drop(std::os::unix::net::UnixListener::bind(directory.path().join("lender")).unwrap());
+    let mut running = start(directory.path());
+    let _lender = UnixStream::connect(directory.path().join("lender")).unwrap();
+    let _borrower = UnixStream::connect(directory.path().join("borrower")).unwrap();
+
+    let query = |what: &str| {
+        let output = program()
+            .arg("query")
+            .arg(directory.path().join("control"))
+            .arg(what)
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let counters = query("counters");
+    assert_eq!(counters["lender"]["windows"][1]["to_ram"], 0);
+    assert_eq!(counters["borrower"]["windows"][2]["direct"], false);
+    let state = query("state");
+    assert_eq!(state["link"], false);
+    assert_eq!(state["hosts"]["lender"]["side"], "primary");
+    assert_eq!(state["hosts"]["borrower"]["windows"][2]["size"], 512 << 20);
+
+    kill_process(Pid::from_child(&running.0), Signal::TERM).unwrap();
+    assert_eq!(running.0.wait().unwrap().code(), Some(0));
+    for name in ["lender", "borrower", "control"] {
+        assert!(
+            !directory.path().join(name).exists(),
+            "{name} is left behind"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let fails = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(fails(program().args(["query", "/nonexistent/x", "state"]))
+        .contains("cannot connect to /nonexistent/x"));
+    let file = directory.path().join("file");
+    std::fs::write(&file, "precious").unwrap();
+    let host = |name: &str, socket: &Path| {
+        format!("{name},socket={},ram=/nonexistent/{name}", socket.display())
+    };
+    let error = fails(
+        program()
+            .args([
+                "--host",
+                &host("a", &file),
+                "--host",
+                &host("b", &directory.path().join("b")),
+            ])
+            .args(["--window", "1M", "--window", "1M", "--window", "1M"]),
+    );
+    assert!(error.contains("not a socket"), "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+}
