@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Lines written into the sysfs files.
+
+#![no_main]
+
+use devlend_protocol::{
+    command::parse_address,
+    Address,
+    LendCommand, //
+};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|line: &[u8]| {
+    let errors = [
+        LendCommand::parse(line).err(),
+        parse_address(line).err(), //
+    ];
+    for error in errors.into_iter().flatten() {
+        let message = error.to_string();
+        assert!(message.len() < 300);
+        assert!(message.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+    }
+    if let Ok(command) = LendCommand::parse(line) {
+        let text = command.address.to_string();
+        assert_eq!(Address::parse(text.as_bytes()), Ok(command.address));
+        assert_eq!(Address::from(u32::from(command.address)), command.address);
+    }
+});
