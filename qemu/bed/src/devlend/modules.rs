@@ -85,8 +85,6 @@ impl Bed {
     pub fn bring_up(&self) -> Result<(Link<'_>, Link<'_>)> {
         let lender = self.host("lender")?;
         let borrower = self.host("borrower")?;
-        lender.sh_ok("modprobe ntb_hw_amd")?;
-        borrower.sh_ok("modprobe ntb_hw_amd; [ -d /sys/module/devlend_ntb ] || sleep 4")?;
         lender.load(Role::Lender)?;
         borrower.load(Role::Borrower)?;
         let at_lender = Link::of(lender)?;
