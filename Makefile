@@ -5,20 +5,71 @@
 SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
 
 # A kernel build tree >= 7.2 with Rust and NTB; without it the test bed's own, inside its tools root.
 KDIR ?=
+# Where modules are built; the bed's hosts see it as /devlend.
 MODULES_OUT := target/modules
 # Warnings are errors in our modules, as in CI.
 W ?= e
+# More QEMU arguments for the hosts of `make play`.
+export LENDER_ARGS BORROWER_ARGS
 
 ifeq ($(KDIR),)
-kbuild = qemu/env/enter make -C /linux LLVM=1 M=/src MO=/src/$(MODULES_OUT) W=$(W)
+kbuild = qemu/env/enter make --no-print-directory -C /linux LLVM=1 W=$(W) M=/src MO=/src/$(1)
+needs-kernel := env
 else
-kbuild = $(MAKE) -C $(KDIR) LLVM=1 M=$(CURDIR) MO=$(CURDIR)/$(MODULES_OUT) W=$(W)
+kbuild = $(MAKE) --no-print-directory -C $(KDIR) LLVM=1 W=$(W) M=$(CURDIR) MO=$(CURDIR)/$(1)
+needs-kernel :=
 endif
+cargo := cargo
+bed := target/release/bed
+
+.PHONY: help
+help:
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: env
+env: ## Make the environment: tools, test kernel, guest image (in ~/.cache/devlend)
+	@qemu/env/setup
 
 .PHONY: modules
-modules: ## Build the kernel modules (KDIR=... for another kernel)
+modules: $(needs-kernel) ## Build the kernel modules (KDIR=... for another kernel build tree)
 	@mkdir -p $(MODULES_OUT)
-	$(kbuild) modules
+	$(call kbuild,$(MODULES_OUT)) modules
+
+.PHONY: tools
+tools: ## Build the host-side programs: ntb-emu and bed
+	@command -v $(cargo) >/dev/null || { echo "error: no cargo: install Rust 1.85 or later (Debian 13: apt install cargo; else rustup.rs)" >&2; exit 1; }
+	$(cargo) build --release -p ntb-emu -p devlend-bed
+
+.PHONY: demo
+demo: env modules tools ## Lend an NVMe disk from one host to another, use it, give it back; ends with a report
+	@$(bed) demo
+
+.PHONY: play
+play: env modules tools ## Start the two hosts and leave them running (LENDER_ARGS=, BORROWER_ARGS=)
+	@$(bed) up --detach
+	echo "qemu/sh lender 'CMD' and qemu/sh borrower 'CMD' run commands in them; 'make stop' ends them"
+
+.PHONY: stop
+stop: ## End what 'make play' started
+	@$(bed) down
+
+.PHONY: test
+test: env ## Run all tests: format, lints, unit and property tests, the tests in the hosts
+	@tests/run
+
+.PHONY: check
+check: env ## Format and lints only
+	@tests/run check
+
+.PHONY: install
+install: ## Install the modules for the kernel in KDIR
+	@[ -n "$(KDIR)" ] || { echo "error: say for which kernel: make install KDIR=/lib/modules/\$$(uname -r)/build" >&2; exit 1; }
+	$(call kbuild,$(MODULES_OUT)) modules_install
+
+.PHONY: clean
+clean: ## Remove what was built here; the environment's cache stays
+	rm -rf target

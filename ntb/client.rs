@@ -84,7 +84,7 @@ impl<T: Client> Registration<T> {
         })
     }
 
-    unsafe extern "C" fn probe_callback(
+    extern "C" fn probe_callback(
         _client: *mut bindings::ntb_client,
         ntb: *mut bindings::ntb_dev,
     ) -> c_int {
@@ -99,15 +99,15 @@ impl<T: Client> Registration<T> {
         })
     }
 
-    unsafe extern "C" fn remove_callback(
-        _client: *mut bindings::ntb_client,
-        ntb: *mut bindings::ntb_dev,
-    ) {
+    extern "C" fn remove_callback(_client: *mut bindings::ntb_client, ntb: *mut bindings::ntb_dev) {
         // SAFETY: As in `probe_callback`; the driver data was set there.
         let (device, data) = unsafe {
             let data = bindings::dev_get_drvdata(&raw mut (*ntb).dev);
             bindings::dev_set_drvdata(&raw mut (*ntb).dev, core::ptr::null_mut());
-            (&*ntb.cast::<Device>(), Arc::<T::Data>::from_foreign(data.cast()))
+            (
+                &*ntb.cast::<Device>(),
+                Arc::<T::Data>::from_foreign(data.cast()),
+            )
         };
 
         T::remove(device, data);
@@ -176,16 +176,18 @@ impl<T: Events> Context<T> {
         }
 
         // INVARIANT: Set just now.
-        Ok(Self { inner: NonNull::new(inner).ok_or(ENOMEM)? })
+        Ok(Self {
+            inner: NonNull::new(inner).ok_or(ENOMEM)?,
+        })
     }
 
-    unsafe extern "C" fn link_callback(context: *mut c_void) {
+    extern "C" fn link_callback(context: *mut c_void) {
         // SAFETY: `context` is the one of `new`, and is not taken back while a callback runs.
         let inner = unsafe { &*context.cast::<Inner<T>>() };
         T::link_event(inner.events.as_arc_borrow(), &inner.device);
     }
 
-    unsafe extern "C" fn doorbell_callback(context: *mut c_void, _vector: c_int) {
+    extern "C" fn doorbell_callback(context: *mut c_void, _vector: c_int) {
         // SAFETY: As in `link_callback`.
         let inner = unsafe { &*context.cast::<Inner<T>>() };
         T::doorbell_event(inner.events.as_arc_borrow(), &inner.device);

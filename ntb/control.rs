@@ -48,13 +48,12 @@ impl OwnBlock {
 
     /// Reads a word once. An offset outside the block reads as zero.
     pub fn read(&self, offset: usize) -> u32 {
-        match self.at(offset, 4) {
-            // SAFETY: In the allocation, and aligned: the block is page-aligned and offsets are multiples of four.
-            Some(word) if offset % 4 == 0 => {
+        self.at(offset, 4)
+            .filter(|_| offset % 4 == 0)
+            .map_or(0, |word| {
+                // SAFETY: In the allocation, and aligned: the block is page-aligned, the offset a multiple of four.
                 u32::from_le(unsafe { word.cast::<u32>().read_volatile() })
-            }
-            _ => 0,
-        }
+            })
     }
 
     /// Sets a word; for the words of a session that has ended.
@@ -106,12 +105,17 @@ impl PeerBlock {
         let base = unsafe { bindings::ioremap(address, CONTROL_SIZE) };
 
         // INVARIANT: Mapped with that size.
-        Ok(Self { base: NonNull::new(base.cast()).ok_or(ENOMEM)? })
+        Ok(Self {
+            base: NonNull::new(base.cast()).ok_or(ENOMEM)?,
+        })
     }
 
     /// Writes bytes. A range outside the block writes nothing. Does not sleep.
     pub fn write(&mut self, offset: usize, bytes: &[u8]) {
-        if offset.checked_add(bytes.len()).is_some_and(|end| end <= CONTROL_SIZE) {
+        if offset
+            .checked_add(bytes.len())
+            .is_some_and(|end| end <= CONTROL_SIZE)
+        {
             // SAFETY: The range lies in the mapping.
             unsafe {
                 bindings::memcpy_toio(

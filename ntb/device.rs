@@ -126,7 +126,10 @@ impl Device {
                 &mut size_max,
             )
         })?;
-        Ok(Inbound { address_align, size_max })
+        Ok(Inbound {
+            address_align,
+            size_max,
+        })
     }
 
     /// Describes an outbound window.
@@ -225,9 +228,7 @@ impl Device {
     pub fn write_peer_scratchpad(&self, index: usize, value: u32) -> Result {
         let index = c_int::try_from(index)?;
         // SAFETY: As in `link_is_up`.
-        to_result(unsafe {
-            bindings::ntb_peer_spad_write(self.as_raw(), PEER, index, value)
-        })
+        to_result(unsafe { bindings::ntb_peer_spad_write(self.as_raw(), PEER, index, value) })
     }
 
     /// A reference that is not tied to a borrow.

@@ -28,6 +28,7 @@ pub use self::{
 };
 
 use crate::{
+    client::Context,
     control::{
         OwnBlock,
         PeerBlock, //
@@ -37,9 +38,8 @@ use crate::{
         Handle,
         Outbound, //
     },
-    new_raw_spinlock,
-    client::Context,
     errno::enotconn,
+    new_raw_spinlock,
     queue::OwnedQueue,
     raw_lock::RawSpinLock,
     sysfs::Dir, //

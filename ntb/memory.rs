@@ -31,7 +31,7 @@ pub(crate) fn ram_end() -> u64 {
     end
 }
 
-unsafe extern "C" fn note_end(resource: *mut bindings::resource, end: *mut c_void) -> c_int {
+extern "C" fn note_end(resource: *mut bindings::resource, end: *mut c_void) -> c_int {
     // SAFETY: The walk hands a valid resource, and `end` is the one of `ram_end`.
     unsafe {
         let end = end.cast::<u64>();

@@ -57,7 +57,11 @@ pub fn address(device: &Device) -> Address {
     // SAFETY: `device` is a valid `struct pci_dev`, which stays on its bus.
     let (domain, bus, devfn) = unsafe {
         let bus = (*raw(device)).bus;
-        (bindings::pci_domain_nr(bus), (*bus).number, (*raw(device)).devfn)
+        (
+            bindings::pci_domain_nr(bus),
+            (*bus).number,
+            (*raw(device)).devfn,
+        )
     };
     // CAST: A `devfn` has eight bits. Domains that do not fit are made up by bridges such as ours; none is lent.
     Address::from_devfn(u16::try_from(domain).unwrap_or(u16::MAX), bus, devfn as u8)
@@ -68,21 +72,33 @@ pub fn ids(device: &Device) -> (u16, u16, u32, u8) {
     // SAFETY: `device` is a valid `struct pci_dev`, and these fields do not change.
     unsafe {
         let device = raw(device);
-        ((*device).vendor, (*device).device, (*device).class, (*device).revision)
+        (
+            (*device).vendor,
+            (*device).device,
+            (*device).class,
+            (*device).revision,
+        )
     }
 }
 
 /// Whether the function is a bridge of any kind; an NTB is one by its class.
 pub fn is_bridge(device: &Device) -> bool {
     // SAFETY: As in `ids`.
-    unsafe { (*raw(device)).hdr_type != 0 || (*raw(device)).class >> 16 == bindings::PCI_BASE_CLASS_BRIDGE }
+    unsafe {
+        (*raw(device)).hdr_type != 0
+            || (*raw(device)).class >> 16 == bindings::PCI_BASE_CLASS_BRIDGE
+    }
 }
 
 /// Size of the configuration space, bytes: 256 or 4096.
 pub fn config_size(device: &Device) -> usize {
     // SAFETY: As in `ids`.
     let size = unsafe { (*raw(device)).cfg_size };
-    if size >= 4096 { 4096 } else { 256 }
+    if size >= 4096 {
+        4096
+    } else {
+        256
+    }
 }
 
 /// Reads configuration space; all ones if the device is gone, or for a size other than 1, 2 or 4.
@@ -138,13 +154,25 @@ pub fn bars(device: &Device) -> [Bar; BARS] {
                 bindings::pci_bus_address(raw(device), index),
             )
         };
-        if flags & bindings::IORESOURCE_MEM as usize == 0 || flags & bindings::IORESOURCE_UNSET as usize != 0 {
+        if flags & bindings::IORESOURCE_MEM as usize == 0
+            || flags & bindings::IORESOURCE_UNSET as usize != 0
+        {
             return Bar::default();
         }
         let mut kind = BarFlags::empty();
-        kind.set(BarFlags::MEM64, flags & bindings::IORESOURCE_MEM_64 as usize != 0);
-        kind.set(BarFlags::PREFETCH, flags & bindings::IORESOURCE_PREFETCH as usize != 0);
-        Bar { size, flags: kind, address }
+        kind.set(
+            BarFlags::MEM64,
+            flags & bindings::IORESOURCE_MEM_64 as usize != 0,
+        );
+        kind.set(
+            BarFlags::PREFETCH,
+            flags & bindings::IORESOURCE_PREFETCH as usize != 0,
+        );
+        Bar {
+            size,
+            flags: kind,
+            address,
+        }
     })
 }
 
@@ -178,7 +206,7 @@ pub fn driver_name(device: &Device) -> Result<Option<CString>> {
 ///
 /// Looks at what hangs below the device in the driver model. May sleep.
 pub fn is_in_use(device: &Device) -> bool {
-    unsafe extern "C" fn visit(dev: *mut bindings::device, _: *mut c_void) -> c_int {
+    extern "C" fn visit(dev: *mut bindings::device, _: *mut c_void) -> c_int {
         // SAFETY: The walk hands a valid device.
         unsafe {
             if bindings::device_is_open(dev) {
@@ -188,7 +216,9 @@ pub fn is_in_use(device: &Device) -> bool {
         }
     }
     // SAFETY: `device` is valid, and the visitor needs no data.
-    unsafe { bindings::device_for_each_child(raw_dev(device), core::ptr::null_mut(), Some(visit)) != 0 }
+    unsafe {
+        bindings::device_for_each_child(raw_dev(device), core::ptr::null_mut(), Some(visit)) != 0
+    }
 }
 
 /// Lets only the driver of that name bind; with `None`, any that matches again. May sleep.
@@ -240,8 +270,11 @@ pub fn enable(device: &Device<device::Core<'_>>) -> Result {
     // SAFETY: `device` is valid and bound to the caller.
     unsafe {
         to_result(bindings::pci_enable_device_mem(raw(device)))?;
-        to_result(bindings::dma_set_mask_and_coherent(raw_dev(device), u64::MAX))
-            .inspect_err(|_| bindings::pci_disable_device(raw(device)))
+        to_result(bindings::dma_set_mask_and_coherent(
+            raw_dev(device),
+            u64::MAX,
+        ))
+        .inspect_err(|_| bindings::pci_disable_device(raw(device)))
     }
 }
 
@@ -308,7 +341,11 @@ impl Mapping {
         to_result(unsafe { bindings::dma_mapping_error(raw_dev(device), mapped) })?;
 
         // INVARIANT: Mapped just now.
-        Ok(Self { device: device.into(), address: mapped, size })
+        Ok(Self {
+            device: device.into(),
+            address: mapped,
+            size,
+        })
     }
 
     /// Size of the range, bytes.

@@ -44,11 +44,7 @@ unsafe impl Backend for RawSpinLockBackend {
     type State = bindings::raw_spinlock_t;
     type GuardState = c_ulong;
 
-    unsafe fn init(
-        ptr: *mut Self::State,
-        name: *const c_char,
-        key: *mut bindings::lock_class_key,
-    ) {
+    unsafe fn init(ptr: *mut Self::State, name: *const c_char, key: *mut bindings::lock_class_key) {
         // SAFETY: The caller promises that `ptr` is valid for writes and that `name` and `key` live forever.
         unsafe { bindings::raw_spin_lock_init_class(ptr, name, key) }
     }

@@ -70,13 +70,31 @@ pub struct File<T> {
 
 impl<T> File<T> {
     /// A file that can be read by everybody (0444).
-    pub const fn read(name: &'static CStr, class: Pin<&'static LockClassKey>, show: Show<T>) -> Self {
-        Self { name, class, show: Some(show), store: None }
+    pub const fn read(
+        name: &'static CStr,
+        class: Pin<&'static LockClassKey>,
+        show: Show<T>,
+    ) -> Self {
+        Self {
+            name,
+            class,
+            show: Some(show),
+            store: None,
+        }
     }
 
     /// A file that only root can write, and nobody can read (0200).
-    pub const fn write(name: &'static CStr, class: Pin<&'static LockClassKey>, store: Store<T>) -> Self {
-        Self { name, class, show: None, store: Some(store) }
+    pub const fn write(
+        name: &'static CStr,
+        class: Pin<&'static LockClassKey>,
+        store: Store<T>,
+    ) -> Self {
+        Self {
+            name,
+            class,
+            show: None,
+            store: Some(store),
+        }
     }
 }
 
@@ -124,7 +142,7 @@ impl<T: Send + Sync> Registered for Node<T> {
 }
 
 impl<T: Send + Sync> Node<T> {
-    unsafe extern "C" fn show_callback(
+    extern "C" fn show_callback(
         _kobj: *mut bindings::kobject,
         attribute: *mut bindings::kobj_attribute,
         buf: *mut c_char,
@@ -144,7 +162,7 @@ impl<T: Send + Sync> Node<T> {
         }
     }
 
-    unsafe extern "C" fn store_callback(
+    extern "C" fn store_callback(
         _kobj: *mut bindings::kobject,
         attribute: *mut bindings::kobj_attribute,
         buf: *const c_char,
@@ -206,7 +224,10 @@ impl Dir {
         unsafe { bindings::kobject_get(self.kobj.as_ptr()) };
 
         // INVARIANT: The reference was taken just now.
-        Self { kobj: self.kobj, nodes: KVec::new() }
+        Self {
+            kobj: self.kobj,
+            nodes: KVec::new(),
+        }
     }
 
     /// # Safety
@@ -217,7 +238,10 @@ impl Dir {
         let kobj = unsafe { bindings::kobject_create_and_add(name.as_char_ptr(), parent) };
 
         // INVARIANT: `kobject_create_and_add` hands its reference to us.
-        Ok(Self { kobj: NonNull::new(kobj).ok_or(ENOMEM)?, nodes: KVec::new() })
+        Ok(Self {
+            kobj: NonNull::new(kobj).ok_or(ENOMEM)?,
+            nodes: KVec::new(),
+        })
     }
 
     /// Adds files with a common context. May sleep. On an error the files added so far stay until the drop.
@@ -235,9 +259,13 @@ impl Dir {
             let mut node = KBox::new(
                 Node {
                     attribute: bindings::kobj_attribute {
-                        attr: bindings::attribute { name: file.name.as_char_ptr(), mode, ..Default::default() },
-                        show: file.show.map(|_| Node::<T>::show_callback as _),
-                        store: file.store.map(|_| Node::<T>::store_callback as _),
+                        attr: bindings::attribute {
+                            name: file.name.as_char_ptr(),
+                            mode,
+                            ..Default::default()
+                        },
+                        show: file.show.and(Some(Node::<T>::show_callback)),
+                        store: file.store.and(Some(Node::<T>::store_callback)),
                     },
                     context: context.clone(),
                     show: file.show,

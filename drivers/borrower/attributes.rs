@@ -39,8 +39,8 @@ impl Files {
         commands.add(
             remote,
             [
-                sysfs_write!(c"borrow", |remote, line| command::borrow(remote, line)),
-                sysfs_write!(c"return", |remote, line| command::give_back(remote, line)),
+                sysfs_write!(c"borrow", command::borrow),
+                sysfs_write!(c"return", command::give_back),
             ],
         )?;
         Ok(Self { commands, offers })
@@ -76,14 +76,34 @@ pub(crate) fn add_offer(offers: &Dir, offer: &Arc<Offer>) -> Result<Dir> {
     dir.add(
         offer,
         [
-            sysfs_read!(c"vendor", |offer, page| writeln!(page, "{:#06x}", offer.ids.vendor)),
-            sysfs_read!(c"device", |offer, page| writeln!(page, "{:#06x}", offer.ids.device)),
-            sysfs_read!(c"class", |offer, page| writeln!(page, "{:#08x}", offer.ids.class)),
-            sysfs_read!(c"state", |offer, page| writeln!(page, "{}", word(offer.state()))),
+            sysfs_read!(c"vendor", |offer, page| writeln!(
+                page,
+                "{:#06x}",
+                offer.ids.vendor
+            )),
+            sysfs_read!(c"device", |offer, page| writeln!(
+                page,
+                "{:#06x}",
+                offer.ids.device
+            )),
+            sysfs_read!(c"class", |offer, page| writeln!(
+                page,
+                "{:#08x}",
+                offer.ids.class
+            )),
+            sysfs_read!(c"state", |offer, page| writeln!(
+                page,
+                "{}",
+                word(offer.state())
+            )),
             sysfs_read!(c"local_address", |offer, page| match offer.borrowed() {
                 Some(borrowed) => {
                     let at = borrowed.bus.address();
-                    writeln!(page, "{:04x}:{:02x}:{:02x}.{:x}", at.domain, at.bus, at.device, at.function)
+                    writeln!(
+                        page,
+                        "{:04x}:{:02x}:{:02x}.{:x}",
+                        at.domain, at.bus, at.device, at.function
+                    )
                 }
                 None => writeln!(page),
             }),
@@ -110,6 +130,8 @@ fn count(
     page: &mut Page<'_>,
     counter: impl FnOnce(&crate::shadow::Counters) -> u64,
 ) -> core::fmt::Result {
-    let value = offer.borrowed().map_or(0, |borrowed| counter(&borrowed.shadow.counters));
+    let value = offer
+        .borrowed()
+        .map_or(0, |borrowed| counter(&borrowed.shadow.counters));
     writeln!(page, "{value}")
 }

@@ -76,16 +76,30 @@ impl Borrowed {
     pub(crate) fn open(remote: &Remote, offer: &Arc<Offer>, peer: &Peer) -> Result<Arc<Self>> {
         let link = &remote.link;
         let reply = link
-            .request(0, &Open { address: u32::from(offer.address).into() })
+            .request(
+                0,
+                &Open {
+                    address: u32::from(offer.address).into(),
+                },
+            )
             .map_err(|refusal| refused(link, offer, refusal))?;
-        let mut lease = Lease { link, epoch: reply.epoch.get(), kept: false };
+        let mut lease = Lease {
+            link,
+            epoch: reply.epoch.get(),
+            kept: false,
+        };
 
         let bars = check(link, offer, peer, &reply)?;
         let plan = link.plan().ok_or(ENODEV)?;
         let (start, length) = extent(&bars, &reply, peer)?;
         let image = fetch_image(link, &reply)?;
         let policy = Policy::of(&image).map_err(|malformed| {
-            dev_err!(link.dev(), "{}: its configuration space makes no sense: {}\n", Shown(offer.address), Shown(malformed));
+            dev_err!(
+                link.dev(),
+                "{}: its configuration space makes no sense: {}\n",
+                Shown(offer.address),
+                Shown(malformed)
+            );
             eproto()
         })?;
         let shadow = Shadow::new(
@@ -101,7 +115,11 @@ impl Borrowed {
             bar: remote.claim_bar(peer.mmio.base)?,
             window_start,
             window_len: length,
-            bus_start: reply.mmio_base.get().checked_add(start).ok_or_else(eproto)?,
+            bus_start: reply
+                .mmio_base
+                .get()
+                .checked_add(start)
+                .ok_or_else(eproto)?,
             dma: DmaWindow {
                 base: reply.dma_base.get(),
                 size: plan.memory_size.min(reply.dma_size.get()),
@@ -110,7 +128,11 @@ impl Borrowed {
             ops: shadow.clone(),
         })
         .inspect_err(|error| {
-            dev_err!(link.dev(), "{}: no root bus for it ({error:?})\n", Shown(offer.address));
+            dev_err!(
+                link.dev(),
+                "{}: no root bus for it ({error:?})\n",
+                Shown(offer.address)
+            );
             remote.release_bar();
         })?;
         let borrowed = Arc::new(Self { bus, shadow }, GFP_KERNEL)?;
@@ -136,7 +158,10 @@ impl Borrowed {
         }
         if let Err(refusal) = link.request(self.shadow.epoch(), &Clunk {}) {
             let error: Error = refusal.into();
-            dev_warn!(link.dev(), "the lender did not take the device back ({error:?}); it will when it notices\n");
+            dev_warn!(
+                link.dev(),
+                "the lender did not take the device back ({error:?}); it will when it notices\n"
+            );
         }
     }
 }
@@ -151,10 +176,19 @@ fn refused(link: &Link, offer: &Offer, refusal: Refusal) -> Error {
             Shown(*no_space)
         ),
         Refusal::Peer(failure) => {
-            dev_err!(link.dev(), "{}: the lender refuses: {}\n", Shown(offer.address), Shown(*failure))
+            dev_err!(
+                link.dev(),
+                "{}: the lender refuses: {}\n",
+                Shown(offer.address),
+                Shown(*failure)
+            )
         }
         Refusal::Local(error) => {
-            dev_err!(link.dev(), "{}: the lender does not answer ({error:?})\n", Shown(offer.address))
+            dev_err!(
+                link.dev(),
+                "{}: the lender does not answer ({error:?})\n",
+                Shown(offer.address)
+            )
         }
     }
     refusal.into()
@@ -163,7 +197,11 @@ fn refused(link: &Link, offer: &Offer, refusal: Refusal) -> Error {
 /// Believes the lender's answer only where it fits our windows and our memory.
 fn check(link: &Link, offer: &Offer, peer: &Peer, reply: &OpenReply) -> Result<[Bar; 6]> {
     let wrong = |what: &str| {
-        dev_err!(link.dev(), "{}: the lender's answer makes no sense: {what}\n", Shown(offer.address));
+        dev_err!(
+            link.dev(),
+            "{}: the lender's answer makes no sense: {what}\n",
+            Shown(offer.address)
+        );
         eproto()
     };
 
@@ -176,7 +214,12 @@ fn check(link: &Link, offer: &Offer, peer: &Peer, reply: &OpenReply) -> Result<[
     if reply.mmio_size.get() > peer.mmio.size {
         return Err(wrong("MMIO window size"));
     }
-    if reply.dma_base.get().checked_add(reply.dma_size.get()).is_none() {
+    if reply
+        .dma_base
+        .get()
+        .checked_add(reply.dma_size.get())
+        .is_none()
+    {
         return Err(wrong("memory window"));
     }
     let needed = link.plan().ok_or(ENODEV)?.dma_needed;
@@ -197,7 +240,8 @@ fn check(link: &Link, offer: &Offer, peer: &Peer, reply: &OpenReply) -> Result<[
         *bar = Bar {
             size: told.size.get(),
             // The bits are the same on the wire and in a register's image.
-            flags: devlend_config::BarFlags::from_bits(kind.bits()).ok_or_else(|| wrong("BAR flags"))?,
+            flags: devlend_config::BarFlags::from_bits(kind.bits())
+                .ok_or_else(|| wrong("BAR flags"))?,
             address: told.address.get(),
         };
         if bar.size == 0 {
@@ -218,13 +262,19 @@ fn extent(bars: &[Bar; 6], reply: &OpenReply, peer: &Peer) -> Result<(u64, u64)>
     let base = reply.mmio_base.get();
     let present = || bars.iter().filter(|bar| bar.size != 0);
 
-    let start = present().map(|bar| bar.address.wrapping_sub(base)).min().ok_or(ENODEV)?;
+    let start = present()
+        .map(|bar| bar.address.wrapping_sub(base))
+        .min()
+        .ok_or(ENODEV)?;
     let end = present()
         .filter_map(|bar| bar.address.wrapping_sub(base).checked_add(bar.size))
         .max()
         .ok_or(ENODEV)?;
     let start = start - start % PAGE;
-    let end = end.checked_next_multiple_of(PAGE).filter(|end| *end <= peer.mmio.size).ok_or_else(eproto)?;
+    let end = end
+        .checked_next_multiple_of(PAGE)
+        .filter(|end| *end <= peer.mmio.size)
+        .ok_or_else(eproto)?;
     Ok((start, end.checked_sub(start).ok_or_else(eproto)?))
 }
 
@@ -234,7 +284,12 @@ fn fetch_image(link: &Link, reply: &OpenReply) -> Result<KVec<u8>> {
     // CAST: A small constant.
     for offset in (0..size).step_by(IMAGE_CHUNK) {
         let chunk = link
-            .request(reply.epoch.get(), &Image { offset: offset.into() })
+            .request(
+                reply.epoch.get(),
+                &Image {
+                    offset: offset.into(),
+                },
+            )
             .map_err(Error::from)?;
         image.extend_from_slice(&chunk.bytes, GFP_KERNEL)?;
     }

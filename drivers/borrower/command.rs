@@ -22,7 +22,11 @@ use pci_shim::Removal;
 fn named(remote: &Remote, line: &[u8]) -> Result<Arc<Offer>> {
     let dev = remote.link.dev();
     let address = parse_address(line).map_err(|error| {
-        dev_err!(dev, "{}; expected the device's address in the lender, DDDD:BB:DD.F\n", Shown(error));
+        dev_err!(
+            dev,
+            "{}; expected the device's address in the lender, DDDD:BB:DD.F\n",
+            Shown(error)
+        );
         EINVAL
     })?;
     let peer = remote.link.peer();
@@ -34,7 +38,11 @@ fn named(remote: &Remote, line: &[u8]) -> Result<Arc<Offer>> {
             Err(error)
         }
         (Ok(_), None) => {
-            dev_err!(dev, "the peer does not offer {}; what it offers is in offers/\n", Shown(address));
+            dev_err!(
+                dev,
+                "the peer does not offer {}; what it offers is in offers/\n",
+                Shown(address)
+            );
             Err(ENOENT)
         }
     }
@@ -82,7 +90,11 @@ pub(crate) fn give_back(remote: &Arc<Remote>, line: &[u8]) -> Result {
     let offer = named(remote, line)?;
 
     if !offer.is_borrowed() {
-        dev_err!(remote.link.dev(), "{} is not borrowed\n", Shown(offer.address));
+        dev_err!(
+            remote.link.dev(),
+            "{} is not borrowed\n",
+            Shown(offer.address)
+        );
         return Err(ENOENT);
     }
     offer.give_back(remote, Removal::Return);

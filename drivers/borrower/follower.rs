@@ -39,7 +39,11 @@ impl Follower {
     }
 
     fn remote(&self, link: &Arc<Link>) -> Option<Arc<Remote>> {
-        self.remotes.lock().iter().find(|remote| Arc::ptr_eq(&remote.link, link)).cloned()
+        self.remotes
+            .lock()
+            .iter()
+            .find(|remote| Arc::ptr_eq(&remote.link, link))
+            .cloned()
     }
 
     fn add(&self, link: &Arc<Link>) -> Result {
@@ -71,8 +75,12 @@ impl Borrower for Follower {
     }
 
     fn link_removed(&self, link: &Arc<Link>) {
-        let Some(remote) = self.remote(link) else { return };
-        self.remotes.lock().retain(|other| !Arc::ptr_eq(other, &remote));
+        let Some(remote) = self.remote(link) else {
+            return;
+        };
+        self.remotes
+            .lock()
+            .retain(|other| !Arc::ptr_eq(other, &remote));
         // Not waited for: work that is removing a device. It may be waiting for the rescan lock, which whoever removes
         // the NTB may hold; it finds the bus gone.
         remote.close(Removal::ParentUnbound);

@@ -13,9 +13,7 @@ use devlend_protocol::{
     OfferState, //
 };
 use kernel::{
-    impl_has_work,
-    new_mutex,
-    new_work,
+    impl_has_work, new_mutex, new_work,
     prelude::*,
     sync::{
         atomic::{
@@ -192,7 +190,9 @@ impl Offer {
 
     /// Removes the device, and ends the lease. Sleeps for as long as its driver takes to let go.
     pub(crate) fn give_back(&self, remote: &Remote, why: Removal) {
-        let Some(borrowed) = self.borrowed() else { return };
+        let Some(borrowed) = self.borrowed() else {
+            return;
+        };
         borrowed.remove(why);
         // Only now: as long as the lease is there the NTB's BAR stays claimed.
         *self.lease.lock() = None;
@@ -219,7 +219,9 @@ impl WorkItem<ATTACH> for Offer {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let Some(borrowed) = this.borrowed() else { return };
+        let Some(borrowed) = this.borrowed() else {
+            return;
+        };
         match borrowed.bus.scan() {
             Ok(()) => {
                 // Lost or returned while it was scanned: leave the state alone.

@@ -16,9 +16,7 @@ use devlend_protocol::{
     Status, //
 };
 use kernel::{
-    impl_has_work,
-    new_mutex,
-    new_work,
+    impl_has_work, new_mutex, new_work,
     prelude::*,
     sync::{
         Arc,
@@ -95,7 +93,11 @@ impl Remote {
 
     /// The offer at an address of the lender.
     pub(crate) fn find(&self, address: Address) -> Option<Arc<Offer>> {
-        self.offers.lock().iter().find(|offer| offer.address == address).cloned()
+        self.offers
+            .lock()
+            .iter()
+            .find(|offer| offer.address == address)
+            .cloned()
     }
 
     /// The NTB BAR with the MMIO window, made claimable.
@@ -104,7 +106,9 @@ impl Remote {
         if let Some(bar) = &*slot {
             return Ok(bar.clone());
         }
-        let bar = self.link.with_device(|ntb| WindowBar::new(ntb.pci(), address))?;
+        let bar = self
+            .link
+            .with_device(|ntb| WindowBar::new(ntb.pci(), address))?;
         *slot = Some(bar.clone());
         Ok(bar)
     }
@@ -127,7 +131,10 @@ impl Remote {
 
     /// The lender has taken a lease back.
     pub(crate) fn revoke(&self, address: Address, epoch: u32) {
-        if let Some(offer) = self.find(address).filter(|offer| offer.epoch() == Some(epoch)) {
+        if let Some(offer) = self
+            .find(address)
+            .filter(|offer| offer.epoch() == Some(epoch))
+        {
             offer.lose();
         }
     }
@@ -166,7 +173,12 @@ impl Remote {
     fn list(&self) -> Result<KVec<protocol::Offer>> {
         let mut listed = KVec::new();
         for index in 0..MAX_OFFERS {
-            match self.link.request(0, &List { index: index.into() }) {
+            match self.link.request(
+                0,
+                &List {
+                    index: index.into(),
+                },
+            ) {
                 Ok(offer) => listed.push(offer, GFP_KERNEL)?,
                 Err(Refusal::Peer(protocol::Failure::Status(Status::NotFound))) => break,
                 Err(refusal) => return Err(refusal.into()),
@@ -227,7 +239,10 @@ impl WorkItem for Remote {
     fn run(this: Arc<Self>) {
         let updated = this.list().and_then(|listed| this.update(&listed));
         if let Err(error) = updated {
-            dev_err!(this.link.dev(), "cannot list the peer's offers ({error:?})\n");
+            dev_err!(
+                this.link.dev(),
+                "cannot list the peer's offers ({error:?})\n"
+            );
         }
     }
 }

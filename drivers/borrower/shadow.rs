@@ -111,7 +111,10 @@ impl Shadow {
         }
         if !self.gone.xchg(true, Relaxed) {
             let error: Error = refusal.into();
-            dev_err!(self.link.dev(), "no answer to a configuration access ({error:?}): the device is lost\n");
+            dev_err!(
+                self.link.dev(),
+                "no answer to a configuration access ({error:?}): the device is lost\n"
+            );
             self.offer.queue_removal();
         }
     }
@@ -127,10 +130,14 @@ impl ConfigOps for Shadow {
             return value;
         }
         self.counters.reads_peer.count();
-        let request = ConfigRead { offset: offset.into(), size };
+        let request = ConfigRead {
+            offset: offset.into(),
+            size,
+        };
         match self.link.request_atomic(self.epoch, &request) {
             Ok(answer) => {
-                self.policy.merge_read(&self.image.lock(), offset, size, answer.value.get())
+                self.policy
+                    .merge_read(&self.image.lock(), offset, size, answer.value.get())
             }
             Err(refusal) => {
                 self.failed(refusal);
@@ -143,11 +150,17 @@ impl ConfigOps for Shadow {
         if self.gone.load(Relaxed) {
             return;
         }
-        let write = self.policy.write(&mut self.image.lock(), &self.bars, offset, size, value);
+        let write = self
+            .policy
+            .write(&mut self.image.lock(), &self.bars, offset, size, value);
         let answer = match write {
             Write::Done => return,
             Write::Peer { value } => {
-                let request = ConfigWrite { offset: offset.into(), size, value: value.into() };
+                let request = ConfigWrite {
+                    offset: offset.into(),
+                    size,
+                    value: value.into(),
+                };
                 self.link.request_atomic(self.epoch, &request)
             }
             Write::Reset => self.link.request_atomic(self.epoch, &Reset {}),

@@ -58,12 +58,15 @@ impl Tree {
         let mut dir = root::role(c"lender")?;
         *OFFERS.lock() = Some(dir.dir(c"offers")?);
 
-        let commands: Arc<Commands> = Arc::pin_init(new_mutex!((), "devlend_commands"), GFP_KERNEL)?;
+        let commands: Arc<Commands> =
+            Arc::pin_init(new_mutex!((), "devlend_commands"), GFP_KERNEL)?;
         dir.add(
             &commands,
             [
                 sysfs_write!(c"lend", |commands, line| command::lend(commands, line)),
-                sysfs_write!(c"reclaim", |commands, line| command::reclaim(commands, line)),
+                sysfs_write!(c"reclaim", |commands, line| command::reclaim(
+                    commands, line
+                )),
             ],
         )?;
         Ok(Self { _commands: dir })
@@ -91,17 +94,27 @@ pub(crate) fn add_offer(address: Address) -> Result<Dir> {
         [
             sysfs_read!(c"state", |address, page| {
                 show(*address, page, |offer, page| {
-                    let state = if offer.lease.holder().is_some() { "lent" } else { "offered" };
+                    let state = if offer.lease.holder().is_some() {
+                        "lent"
+                    } else {
+                        "offered"
+                    };
                     writeln!(page, "{state}")
                 })
             }),
             sysfs_read!(c"epoch", |address, page| {
                 show(*address, page, |offer, page| {
-                    writeln!(page, "{}", offer.lease.holder().map_or(0, |holder| holder.epoch.get()))
+                    writeln!(
+                        page,
+                        "{}",
+                        offer.lease.holder().map_or(0, |holder| holder.epoch.get())
+                    )
                 })
             }),
             sysfs_read!(c"isolation", |address, page| {
-                show(*address, page, |offer, page| writeln!(page, "{}", offer.isolation.as_str()))
+                show(*address, page, |offer, page| {
+                    writeln!(page, "{}", offer.isolation.as_str())
+                })
             }),
             sysfs_read!(c"previous_driver", |address, page| {
                 show(*address, page, |offer, page| match &offer.previous {

@@ -35,7 +35,10 @@ pub(crate) type Commands = Mutex<()>;
 
 fn parse(line: &[u8]) -> Result<LendCommand> {
     LendCommand::parse(line).map_err(|error| {
-        pr_err!("{}; expected \"DDDD:BB:DD.F [unsafe] [force]\"\n", Shown(error));
+        pr_err!(
+            "{}; expected \"DDDD:BB:DD.F [unsafe] [force]\"\n",
+            Shown(error)
+        );
         EINVAL
     })
 }
@@ -61,7 +64,10 @@ pub(crate) fn lend(commands: &Commands, line: &[u8]) -> Result {
     let isolation = if pci::is_isolated(&device) {
         Isolation::Iommu
     } else if words.contains(LendWords::UNSAFE) {
-        dev_warn!(dev, "no IOMMU: the borrower's device can reach all of this host's memory\n");
+        dev_warn!(
+            dev,
+            "no IOMMU: the borrower's device can reach all of this host's memory\n"
+        );
         Isolation::Unsafe
     } else {
         dev_err!(
@@ -82,7 +88,11 @@ pub(crate) fn lend(commands: &Commands, line: &[u8]) -> Result {
     let previous = pci::driver_name(&device)?;
     pci::set_driver_override(&device, Some(driver::NAME))?;
     pci::release_driver(&device);
-    driver::expect(Some(Lending { address, previous: copy(&previous)?, isolation }));
+    driver::expect(Some(Lending {
+        address,
+        previous: copy(&previous)?,
+        isolation,
+    }));
     let attached = pci::attach_driver(&device);
     driver::expect(None);
     if let Err(error) = attached {
@@ -109,7 +119,10 @@ fn reclaim_offer(address: Address, force: bool) -> Result {
             return Err(ENODEV);
         };
         if offer.lease.holder().is_some() && !force {
-            dev_err!(offer.dev(), "is borrowed; return it there first, or add \"force\"\n");
+            dev_err!(
+                offer.dev(),
+                "is borrowed; return it there first, or add \"force\"\n"
+            );
             return Err(EBUSY);
         }
         let device: ARef<Device> = offer.device.clone();
@@ -133,7 +146,11 @@ fn restore(device: &ARef<Device>, previous: &Option<CString>) {
     };
     match pci::attach_driver(device) {
         Ok(()) => dev_info!(dev, "given back to {}\n", &**previous),
-        Err(error) => dev_warn!(dev, "{} did not take it back ({error:?}); is it still loaded?\n", &**previous),
+        Err(error) => dev_warn!(
+            dev,
+            "{} did not take it back ({error:?}); is it still loaded?\n",
+            &**previous
+        ),
     }
 }
 

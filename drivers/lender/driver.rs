@@ -95,17 +95,26 @@ impl pci::Driver for LenderDriver {
 /// Resets the device and offers it.
 fn take(device: &pci::Device<Core<'_>>) -> Result<Address> {
     let lending = LENDING.lock().take();
-    let Some(Lending { address, previous, isolation }) =
-        lending.filter(|lending| lending.address == ntb::pci::address(device))
+    let Some(Lending {
+        address,
+        previous,
+        isolation,
+    }) = lending.filter(|lending| lending.address == ntb::pci::address(device))
     else {
-        dev_err!(device, "write the address to /sys/kernel/devlend/lender/lend to lend a device\n");
+        dev_err!(
+            device,
+            "write the address to /sys/kernel/devlend/lender/lend to lend a device\n"
+        );
         return Err(EPERM);
     };
 
     ntb::pci::enable(device)?;
     ntb::pci::stop_dma(device);
     if let Err(error) = ntb::pci::reset_locked(device) {
-        dev_warn!(device, "cannot be reset ({error:?}): it is offered as its previous driver left it\n");
+        dev_warn!(
+            device,
+            "cannot be reset ({error:?}): it is offered as its previous driver left it\n"
+        );
     }
 
     let offered = (|| {
@@ -135,7 +144,9 @@ fn take(device: &pci::Device<Core<'_>>) -> Result<Address> {
 fn give_back(device: &pci::Device<Core<'_>>, address: Address) {
     let dir = {
         let mut registry = registry::lock();
-        let Some(mut offer) = registry.take(address) else { return };
+        let Some(mut offer) = registry.take(address) else {
+            return;
+        };
         let holder = offer.lease.holder();
 
         // The device lock is held here, so the reset is the one for those who hold it.

@@ -50,7 +50,10 @@ impl Active {
         let peer = link.peer().map_err(|_| Status::Gone)?;
         let map = |base, size| {
             Mapping::new(&offer.device, base, size).map_err(|error| {
-                dev_err!(offer.dev(), "cannot map {size:#x} bytes at {base:#x} for the device: {error:?}\n");
+                dev_err!(
+                    offer.dev(),
+                    "cannot map {size:#x} bytes at {base:#x} for the device: {error:?}\n"
+                );
                 Status::Io
             })
         };
@@ -115,10 +118,8 @@ fn image(offer: &Offer) -> Result<KVec<u8>, Status> {
 
 /// Takes everything a lease gave: DMA stops first, then the device forgets, then the windows close.
 pub(crate) fn end(offer: &mut Offer) -> Option<Arc<Link>> {
-    let Active { link, .. } = offer.active.take().map(|active| {
-        pci::stop_dma(&offer.device);
-        active
-    })?;
+    offer.active.as_ref()?;
+    pci::stop_dma(&offer.device);
     offer.lease.end();
-    Some(link)
+    offer.active.take().map(|active| active.link.clone())
 }

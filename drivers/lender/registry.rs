@@ -59,12 +59,17 @@ pub(crate) fn lock() -> GlobalGuard<REGISTRY> {
 impl Registry {
     /// The offer at an address.
     pub(crate) fn find(&mut self, address: Address) -> Option<&mut Offer> {
-        self.offers.iter_mut().find(|offer| offer.address == address)
+        self.offers
+            .iter_mut()
+            .find(|offer| offer.address == address)
     }
 
     /// Takes an offer out.
     pub(crate) fn take(&mut self, address: Address) -> Option<Offer> {
-        let index = self.offers.iter().position(|offer| offer.address == address)?;
+        let index = self
+            .offers
+            .iter()
+            .position(|offer| offer.address == address)?;
         self.offers.remove(index).ok()
     }
 
@@ -73,17 +78,26 @@ impl Registry {
     /// While no lease needs the window, it is laid over all offers if they fit, so that the next lease finds its place;
     /// else over this one. While a lease needs it, it stays where it is.
     fn span_for(&self, link: &Link, offer: &Offer) -> Result<Span, NoSpace> {
-        let plan = link.plan().ok_or(NoSpace { needed: 0, available: 0 })?;
+        let plan = link.plan().ok_or(NoSpace {
+            needed: 0,
+            available: 0,
+        })?;
         let fit = |ranges: &mut dyn Iterator<Item = (u64, u64)>| {
             mmio_span(ranges, plan.mmio_size, plan.mmio_align)
         };
 
         if let Some((_, span)) = self.spans.iter().find(|(id, _)| *id == link.id()) {
-            return if offer.ranges().all(|(at, size)| span.offset_of(at, size).is_some()) {
+            return if offer
+                .ranges()
+                .all(|(at, size)| span.offset_of(at, size).is_some())
+            {
                 Ok(*span)
             } else {
                 let needed = offer.ranges().map(|(_, size)| size).sum();
-                Err(NoSpace { needed, available: 0 })
+                Err(NoSpace {
+                    needed,
+                    available: 0,
+                })
             };
         }
         fit(&mut self.offers.iter().flat_map(Offer::ranges)).or_else(|_| fit(&mut offer.ranges()))
@@ -94,24 +108,36 @@ impl Registry {
     /// # Errors
     ///
     /// `Err(Some)`: the BARs do not fit; `Err(None)`: the hardware refused.
-    pub(crate) fn open_window(&mut self, link: &Link, address: Address) -> Result<Span, Option<NoSpace>> {
-        let offer = self.offers.iter().find(|offer| offer.address == address).ok_or(None)?;
+    pub(crate) fn open_window(
+        &mut self,
+        link: &Link,
+        address: Address,
+    ) -> Result<Span, Option<NoSpace>> {
+        let offer = self
+            .offers
+            .iter()
+            .find(|offer| offer.address == address)
+            .ok_or(None)?;
         let span = self.span_for(link, offer).map_err(Some)?;
         if self.spans.iter().any(|(id, _)| *id == link.id()) {
             return Ok(span);
         }
         self.spans.reserve(1, GFP_KERNEL).map_err(|_| None)?;
         link.open_mmio(span.base, span.size).map_err(|_| None)?;
-        self.spans.push((link.id(), span), GFP_KERNEL).map_err(|_| None)?;
+        self.spans
+            .push((link.id(), span), GFP_KERNEL)
+            .map_err(|_| None)?;
         Ok(span)
     }
 
     /// Closes a link's MMIO window if no lease needs it any more.
     pub(crate) fn close_window(&mut self, link: &Link) {
-        let is_needed = self
-            .offers
-            .iter()
-            .any(|offer| offer.active.as_ref().is_some_and(|active| active.link.id() == link.id()));
+        let is_needed = self.offers.iter().any(|offer| {
+            offer
+                .active
+                .as_ref()
+                .is_some_and(|active| active.link.id() == link.id())
+        });
         if !is_needed {
             link.close_mmio();
             self.spans.retain(|(id, _)| *id != link.id());

@@ -86,7 +86,10 @@ impl Lender for Server {
 
         for offer in &mut registry.offers {
             if offer.lease.lose(link.id()).is_some() {
-                dev_warn!(offer.dev(), "link to the borrower lost, device taken back\n");
+                dev_warn!(
+                    offer.dev(),
+                    "link to the borrower lost, device taken back\n"
+                );
                 quiesce(offer);
             }
         }
@@ -96,7 +99,9 @@ impl Lender for Server {
 
 /// Tells all peers that an offer came, went or changed hands.
 pub(crate) fn announce(address: Address) {
-    let event = OfferChanged { address: u32::from(address).into() };
+    let event = OfferChanged {
+        address: u32::from(address).into(),
+    };
     role::for_each_link(|link| {
         // A peer that is not there, or whose ring is full, lists the offers again when it comes back.
         let _ = link.notify(0, &event);
@@ -107,7 +112,10 @@ pub(crate) fn announce(address: Address) {
 pub(crate) fn quiesce(offer: &mut Offer) -> Option<Arc<Link>> {
     let link = lease::end(offer)?;
     if reset(offer).is_err() {
-        dev_warn!(offer.dev(), "the device could not be reset after its lease; bus mastering is off\n");
+        dev_warn!(
+            offer.dev(),
+            "the device could not be reset after its lease; bus mastering is off\n"
+        );
     }
     Some(link)
 }
@@ -128,12 +136,19 @@ fn held<'a>(
 fn list(registry: &mut Registry, request: &mut Incoming<'_>) -> Result<(), Status> {
     let List { index } = request.body()?;
     // CAST: A `usize` has at least 32 bits.
-    let offer = registry.offers.get(index.get() as usize).ok_or(Status::NotFound)?;
+    let offer = registry
+        .offers
+        .get(index.get() as usize)
+        .ok_or(Status::NotFound)?;
     request.reply::<List>(&offer.describe());
     Ok(())
 }
 
-fn open(registry: &mut Registry, link: &Arc<Link>, request: &mut Incoming<'_>) -> Result<(), Status> {
+fn open(
+    registry: &mut Registry,
+    link: &Arc<Link>,
+    request: &mut Incoming<'_>,
+) -> Result<(), Status> {
     let Open { address } = request.body()?;
     let address = Address::from(address.get());
 
@@ -161,7 +176,11 @@ fn open(registry: &mut Registry, link: &Arc<Link>, request: &mut Incoming<'_>) -
     let epoch = offer.lease.open(link.id())?.get();
     request.reply::<Open>(&active.describe(offer, epoch, span));
     offer.active = Some(active);
-    dev_info!(offer.dev(), "lent over link {}, epoch {epoch}\n", link.name());
+    dev_info!(
+        offer.dev(),
+        "lent over link {}, epoch {epoch}\n",
+        link.name()
+    );
     registry.last_epoch = registry.last_epoch.max(epoch);
     announce(address);
     Ok(())
@@ -195,11 +214,19 @@ fn config_read(offer: &mut Offer, request: &mut Incoming<'_>) -> Result<(), Stat
 }
 
 fn config_write(offer: &mut Offer, request: &mut Incoming<'_>) -> Result<(), Status> {
-    let ConfigWrite { offset, size, value } = request.body()?;
+    let ConfigWrite {
+        offset,
+        size,
+        value,
+    } = request.body()?;
     let active = offer.active.as_ref().ok_or(Status::Stale)?;
 
     // Nothing is read from the device for a register the borrower has no business with.
-    if active.policy.admit_write(offset.get(), size, value.get(), 0).is_none() {
+    if active
+        .policy
+        .admit_write(offset.get(), size, value.get(), 0)
+        .is_none()
+    {
         return Err(Status::Denied);
     }
     let current = present_value(offer, offset.get(), size)?;

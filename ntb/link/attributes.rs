@@ -42,25 +42,58 @@ pub(super) fn add(dir: &mut Dir, link: &Arc<Link>) -> Result {
             sysfs_read!(c"peer_generation", |link, page| {
                 writeln!(page, "{:#010x}", link.setup.lock().handshake.seen())
             }),
-            sysfs_read!(c"memory_window", |link, page| planned(link, page, |plan| plan.memory_window.into())),
-            sysfs_read!(c"memory_window_size", |link, page| planned(link, page, |plan| plan.memory_size)),
-            sysfs_read!(c"mmio_window", |link, page| planned(link, page, |plan| plan.mmio_window.into())),
-            sysfs_read!(c"mmio_window_size", |link, page| planned(link, page, |plan| plan.mmio_size)),
-            sysfs_read!(c"msi_window", |link, page| planned(link, page, |plan| plan.msi_window.into())),
-            sysfs_read!(c"dma_needed", |link, page| planned(link, page, |plan| plan.dma_needed)),
-            sysfs_read!(c"dma_available", |link, page| planned(link, page, |plan| plan.dma_available)),
-            sysfs_read!(c"requests_sent", |link, page| writeln!(page, "{}", link.counters.sent.get())),
+            sysfs_read!(c"memory_window", |link, page| planned(link, page, |plan| {
+                plan.memory_window.into()
+            })),
+            sysfs_read!(c"memory_window_size", |link, page| planned(
+                link,
+                page,
+                |plan| plan.memory_size
+            )),
+            sysfs_read!(c"mmio_window", |link, page| planned(link, page, |plan| {
+                plan.mmio_window.into()
+            })),
+            sysfs_read!(c"mmio_window_size", |link, page| planned(
+                link,
+                page,
+                |plan| plan.mmio_size
+            )),
+            sysfs_read!(c"msi_window", |link, page| planned(link, page, |plan| plan
+                .msi_window
+                .into())),
+            sysfs_read!(c"dma_needed", |link, page| planned(link, page, |plan| plan
+                .dma_needed)),
+            sysfs_read!(c"dma_available", |link, page| planned(link, page, |plan| {
+                plan.dma_available
+            })),
+            sysfs_read!(c"requests_sent", |link, page| writeln!(
+                page,
+                "{}",
+                link.counters.sent.get()
+            )),
             sysfs_read!(c"requests_received", |link, page| {
                 writeln!(page, "{}", link.counters.received.get())
             }),
-            sysfs_read!(c"timeouts", |link, page| writeln!(page, "{}", link.counters.timeouts.get())),
-            sysfs_read!(c"refused", |link, page| writeln!(page, "{}", link.counters.refused.get())),
+            sysfs_read!(c"timeouts", |link, page| writeln!(
+                page,
+                "{}",
+                link.counters.timeouts.get()
+            )),
+            sysfs_read!(c"refused", |link, page| writeln!(
+                page,
+                "{}",
+                link.counters.refused.get()
+            )),
         ],
     )
 }
 
 /// Prints a number of the plan; an empty line while there is none.
-fn planned(link: &Link, page: &mut Page<'_>, number: impl FnOnce(&Plan) -> u64) -> core::fmt::Result {
+fn planned(
+    link: &Link,
+    page: &mut Page<'_>,
+    number: impl FnOnce(&Plan) -> u64,
+) -> core::fmt::Result {
     match link.plan() {
         Some(plan) => writeln!(page, "{}", number(plan)),
         None => writeln!(page),

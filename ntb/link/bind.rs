@@ -67,7 +67,11 @@ fn check(device: &Device) -> Result {
         return Err(ENODEV);
     }
     if device.peer_count() != 1 {
-        dev_err!(device.dev(), "devices with {} peers are not supported\n", device.peer_count());
+        dev_err!(
+            device.dev(),
+            "devices with {} peers are not supported\n",
+            device.peer_count()
+        );
         return Err(ENODEV);
     }
     Ok(())
@@ -88,7 +92,9 @@ fn attach(device: &Device, link: &Arc<Link>) -> Result {
     device.unmask_doorbells(DOORBELLS)?;
     // The secondary side of most hardware says EINVAL; the primary trains the link for both.
     let _ = device.link_enable();
-    let _ = link.queue.enqueue::<Arc<Link>, { super::handshake::WORK }>(link.clone());
+    let _ = link
+        .queue
+        .enqueue::<Arc<Link>, { super::handshake::WORK }>(link.clone());
     Ok(())
 }
 
@@ -117,7 +123,9 @@ fn detach(device: &Device, link: &Arc<Link>) {
 
 impl Events for Link {
     fn link_event(this: ArcBorrow<'_, Self>, _device: &Device) {
-        let _ = this.queue.enqueue::<Arc<Self>, { super::handshake::WORK }>(this.into());
+        let _ = this
+            .queue
+            .enqueue::<Arc<Self>, { super::handshake::WORK }>(this.into());
     }
 
     fn doorbell_event(this: ArcBorrow<'_, Self>, device: &Device) {
@@ -125,10 +133,14 @@ impl Events for Link {
         // Cleared before the work looks: what is rung after that interrupts again.
         device.clear_doorbells(rung);
         if rung & DOORBELL_HANDSHAKE != 0 {
-            let _ = this.queue.enqueue::<Arc<Self>, { super::handshake::WORK }>(this.into());
+            let _ = this
+                .queue
+                .enqueue::<Arc<Self>, { super::handshake::WORK }>(this.into());
         }
         if rung & DOORBELL_REQUEST != 0 {
-            let _ = this.queue.enqueue::<Arc<Self>, { super::serve::WORK }>(this.into());
+            let _ = this
+                .queue
+                .enqueue::<Arc<Self>, { super::serve::WORK }>(this.into());
         }
     }
 }

@@ -10,6 +10,12 @@ use kernel::sync::atomic::{
 /// One counter.
 pub struct Counter(Atomic<u64>);
 
+impl Default for Counter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Counter {
     /// A counter at zero.
     pub const fn new() -> Self {

@@ -93,9 +93,17 @@ struct Outcome {
 impl Link {
     /// Compares the link and the peer's announcement with the session there is.
     fn step(&self) -> Outcome {
-        let nothing = Outcome { kept: true, peer: None };
+        let nothing = Outcome {
+            kept: true,
+            peer: None,
+        };
         let mut guard = self.setup.lock();
-        let Setup { ntb, handshake, announced, .. } = &mut *guard;
+        let Setup {
+            ntb,
+            handshake,
+            announced,
+            ..
+        } = &mut *guard;
         let Some(ntb) = ntb.as_ref() else {
             return nothing;
         };
@@ -111,7 +119,10 @@ impl Link {
             self.close_session();
             if !is_up {
                 self.set_state(State::Down);
-                return Outcome { kept: !was_open, peer: None };
+                return Outcome {
+                    kept: !was_open,
+                    peer: None,
+                };
             }
         }
         if self.state() == State::Down {
@@ -130,7 +141,11 @@ impl Link {
         }
 
         let theirs = read(ntb).unwrap_or_else(|error| {
-            dev_err!(self.dev(), "the peer's announcement is no good: {}\n", Shown(error));
+            dev_err!(
+                self.dev(),
+                "the peer's announcement is no good: {}\n",
+                Shown(error)
+            );
             None
         });
         let actions = handshake.step(theirs);
@@ -145,17 +160,26 @@ impl Link {
         if *announced != Some(wanted) {
             match write(ntb, &wanted) {
                 Ok(()) => *announced = Some(wanted),
-                Err(error) => dev_err!(self.dev(), "cannot announce this host to the peer ({error:?})\n"),
+                Err(error) => dev_err!(
+                    self.dev(),
+                    "cannot announce this host to the peer ({error:?})\n"
+                ),
             }
         }
         let peer = theirs.filter(|_| actions.open).filter(|peer| {
             self.open_session(ntb, peer)
                 .inspect_err(|error| {
-                    dev_err!(self.dev(), "cannot reach the peer's control block ({error:?})\n")
+                    dev_err!(
+                        self.dev(),
+                        "cannot reach the peer's control block ({error:?})\n"
+                    )
                 })
                 .is_ok()
         });
-        Outcome { kept: !actions.close, peer }
+        Outcome {
+            kept: !actions.close,
+            peer,
+        }
     }
 
     /// What the peer is to know of us.
@@ -178,7 +202,8 @@ impl Link {
         let offset = peer.control_offset(window.size).ok_or(ERANGE)?;
         let block = PeerBlock::new(window, offset)?;
 
-        self.epoch.store(self.epoch.load(Relaxed).wrapping_add(1), Relaxed);
+        self.epoch
+            .store(self.epoch.load(Relaxed).wrapping_add(1), Relaxed);
         *self.session.lock() = Some(Session {
             peer: block,
             producer: Producer::new(),
@@ -191,7 +216,8 @@ impl Link {
     /// Ends the session, if there is one; requests that wait end with `ENOTCONN`.
     pub(super) fn close_session(&self) {
         let session = self.session.lock().take();
-        self.epoch.store(self.epoch.load(Relaxed).wrapping_add(1), Relaxed);
+        self.epoch
+            .store(self.epoch.load(Relaxed).wrapping_add(1), Relaxed);
         // The mapping goes away outside the raw lock: unmapping may sleep.
         drop(session);
     }
@@ -227,7 +253,9 @@ impl Link {
     /// Agrees on a version with the peer, learns its windows, and tells the roles.
     fn agree(self: &Arc<Self>, announcement: Announcement) -> Result {
         // The peer may have sent its own request before we could answer.
-        let _ = self.queue.enqueue::<Arc<Self>, { super::serve::WORK }>(self.clone());
+        let _ = self
+            .queue
+            .enqueue::<Arc<Self>, { super::serve::WORK }>(self.clone());
 
         let plan = self.plan().ok_or(ENODEV)?;
         let request = Version {
@@ -255,7 +283,10 @@ impl Link {
         let ntb = setup.ntb.as_ref().ok_or(ENODEV)?;
         let msi = ntb.outbound(answer.msi_window)?;
         let msi_offset = answer.msi_offset.get();
-        if msi_offset.checked_add(MSI_RANGE.1).is_none_or(|end| end > msi.size) {
+        if msi_offset
+            .checked_add(MSI_RANGE.1)
+            .is_none_or(|end| end > msi.size)
+        {
             return Err(ERANGE);
         }
         let peer = Peer {

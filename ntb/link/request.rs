@@ -97,7 +97,9 @@ impl Link {
     /// As [`Link::request`].
     pub fn request_atomic<R: Request>(&self, epoch: u32, request: &R) -> Result<R::Reply, Refusal> {
         // SAFETY: A hint to the CPU has no requirements.
-        self.round_trip(epoch, request, ATOMIC_TIMEOUT, || unsafe { bindings::cpu_relax() })
+        self.round_trip(epoch, request, ATOMIC_TIMEOUT, || unsafe {
+            bindings::cpu_relax()
+        })
     }
 
     /// Sends an event, which has no reply. Does not sleep.

@@ -132,7 +132,11 @@ impl Link {
             Err(overrun) => {
                 // The ring cannot be trusted any more: a new session starts it anew.
                 self.counters.refused.count();
-                dev_err!(self.dev(), "peer overran the request ring ({}), closing the session\n", Shown(overrun));
+                dev_err!(
+                    self.dev(),
+                    "peer overran the request ring ({}), closing the session\n",
+                    Shown(overrun)
+                );
                 self.restart();
                 return false;
             }
@@ -161,7 +165,11 @@ fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
         Ok(parsed) => parsed,
         Err(malformed) => {
             link.counters.refused.count();
-            dev_warn!(link.dev(), "malformed message from the peer: {}\n", Shown(malformed));
+            dev_warn!(
+                link.dev(),
+                "malformed message from the peer: {}\n",
+                Shown(malformed)
+            );
             return;
         }
     };
@@ -172,7 +180,12 @@ fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
     }
 
     let session = link.epoch.load(Relaxed);
-    let mut incoming = Incoming { header, body, reply: &mut buffers.reply, length: 0 };
+    let mut incoming = Incoming {
+        header,
+        body,
+        reply: &mut buffers.reply,
+        length: 0,
+    };
     let answer = match incoming.kind() {
         Ok(Kind::Version) => version(link, &mut incoming),
         // A role may be asked only after the versions are agreed; and a kind that is none is refused by name.

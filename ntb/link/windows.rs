@@ -29,7 +29,11 @@ impl Link {
         let mut windows = KVec::new();
         for index in 0..device.window_count() {
             let inbound = device.inbound(index)?;
-            let window = Window { index, size: inbound.size_max, align: inbound.address_align };
+            let window = Window {
+                index,
+                size: inbound.size_max,
+                align: inbound.address_align,
+            };
             windows.push(window, GFP_KERNEL)?;
         }
         // CAST: A small constant.
