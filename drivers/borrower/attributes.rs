@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The borrower's files in a link's directory; described in `docs/ABI/devlend`.
+//! The borrower's files in a link's directory; described in `docs/ABI/sysfs-kernel-devlend`.
 
 use crate::{
     command,

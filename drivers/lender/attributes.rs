@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/sys/kernel/devlend/lender`; described in `docs/ABI/devlend`.
+//! `/sys/kernel/devlend/lender`; described in `docs/ABI/sysfs-kernel-devlend`.
 
 use crate::{
     command::{

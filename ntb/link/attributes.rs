@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What sysfs shows of a link; described in `docs/ABI/devlend`.
+//! What sysfs shows of a link; described in `docs/ABI/sysfs-kernel-devlend`.
 
 use super::{
     Link,

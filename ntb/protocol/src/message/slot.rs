@@ -139,11 +139,19 @@ pub fn encode<T>(slot: &mut [u8; SLOT_SIZE], head: &Head, body: &T) -> usize
 where
     T: IntoBytes + Immutable,
 {
+    encode_as(u16::from(head.kind), slot, head, body)
+}
+
+/// As [`encode`], with the number of the kind apart: a refusal may name one that we do not know.
+fn encode_as<T>(kind: u16, slot: &mut [u8; SLOT_SIZE], head: &Head, body: &T) -> usize
+where
+    T: IntoBytes + Immutable,
+{
     const { assert!(size_of::<T>() <= MAX_BODY) };
 
     let header = Header {
         sequence: head.sequence.into(),
-        kind: u16::from(head.kind).into(),
+        kind: kind.into(),
         // CAST: at most `MAX_BODY`, see above.
         length: (size_of::<T>() as u16).into(),
         tag: head.tag.map_or(NO_TAG, u16::from).into(),
@@ -241,15 +249,12 @@ where
 {
     let head = Head {
         sequence: request.sequence,
-        // A stand-in when the kind is unknown; put right below.
+        // Stands in for a kind we do not know.
         kind: request.kind.unwrap_or(Kind::Version),
         tag: request.tag,
         status,
         epoch: request.epoch,
     };
-    let length = encode(slot, &head, detail);
-    if let (Err(raw), Ok((header, _))) = (request.kind, Header::mut_from_prefix(slot)) {
-        header.kind = raw.into();
-    }
-    length
+    let kind = request.kind.map_or_else(|raw| raw, u16::from);
+    encode_as(kind, slot, &head, detail)
 }
