@@ -261,6 +261,7 @@ pub(crate) fn for_each(
         let Some((kind, length)) = identify(space, usize::from(at))? else {
             continue;
         };
+        // PANIC: what is after it is not below it.
         let room = starts.after(usize::from(at)) - usize::from(at);
         if room < length.least {
             strict(Malformed::Cut(at))?;

@@ -21,6 +21,7 @@ mod policy;
 mod present;
 mod register;
 mod regs;
+mod saved;
 
 #[cfg(test)]
 mod test_device;
@@ -39,7 +40,8 @@ pub use self::{
         Read,
         Write, //
     },
-    present::present, //
+    present::present,
+    saved::Saved, //
 };
 
 /// Size of a conventional configuration space, bytes.

@@ -72,7 +72,8 @@ pub enum Write {
         /// What to forward: only bits that the lender admits.
         value: u32,
     },
-    /// The device has to be reset. The lender restores its configuration space, so the shadow holds on.
+    /// The device has to be reset. The lender restores its configuration space, with [`Policy::restore`] too, so the
+    /// shadow stays as it is.
     Reset,
 }
 
@@ -214,6 +215,16 @@ impl Policy {
             .unwrap_or(Register::Fixed)
     }
 
+    /// Offset of each dword that has bits written through, ascending, and those bits.
+    pub(crate) fn written_through(&self) -> impl DoubleEndedIterator<Item = (u16, u32)> + '_ {
+        self.registers
+            .iter()
+            .enumerate()
+            // CAST: below 256.
+            .map(|(dword, register)| ((dword * 4) as u16, register.rule().through))
+            .filter(|&(_, through)| through != 0)
+    }
+
     fn rule(&self, lane: &Lane) -> Rule {
         self.register(lane).rule()
     }
@@ -242,8 +253,8 @@ impl Policy {
     /// Borrower: a write of `size` bytes at `offset`. The shadow is `image`.
     ///
     /// A write that changes none of the device's bits and clears none is [`Write::Done`]. That is right because the
-    /// shadow equals the device in every bit that is written through: nobody else writes them during a lease, a reset
-    /// puts them back, and a write that could not be delivered is the end of the lease (the caller sees to that). Nor
+    /// shadow equals the device in every bit that is written through: nobody else writes them during a lease, the lender
+    /// puts them back after a reset, and a write that could not be delivered is the end of the lease (the caller sees to that). Nor
     /// does any of them do something when written with the value it has: the two kinds that do, bits cleared by writing
     /// 1 and the request for a reset, are not compared with the shadow.
     pub fn write(
@@ -254,7 +265,7 @@ impl Policy {
         size: u8,
         value: u32,
     ) -> Write {
-        let Some(lane) = Lane::new(offset, size, image.len().min(CONFIG_SIZE)) else {
+        let Some(lane) = Lane::new(offset, size, image.len()) else {
             return Write::Done;
         };
         let Some(old) = get32(image, lane.dword * 4) else {

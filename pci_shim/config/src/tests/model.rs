@@ -111,6 +111,21 @@ impl Pair {
     }
 }
 
+impl Pair {
+    /// A reset, and what the lender's kernel restores by itself: the header, and Device Control.
+    fn reset(&mut self, first: &[u8], express: usize) {
+        let bytes = &mut self.device.bytes;
+        let header = bytes[..0x40].to_vec();
+        let control = [bytes[express + 8], bytes[express + 9]];
+        bytes.copy_from_slice(first);
+        for (at, bits) in reachable(express, Some(0x50), 0x70) {
+            bytes[at] &= !bits;
+        }
+        bytes[..0x40].copy_from_slice(&header);
+        bytes[express + 8..express + 10].copy_from_slice(&control);
+    }
+}
+
 /// What may change in the device, by byte: written bits and cleared bits.
 fn reachable(express: usize, msi: Option<usize>, msix: usize) -> Vec<(usize, u8)> {
     let mut bits = vec![
@@ -276,4 +291,63 @@ proptest! {
         // What was written into the shadow is still an image.
         prop_assert_eq!(Policy::of(&image), Ok(policy));
     }
+
+    /// A reset in the middle, saved and restored by the lender, is not noticed.
+    #[test]
+    fn a_reset_takes_nothing_away(
+        before in prop::collection::vec(access(), 1..40),
+        after in prop::collection::vec(access(), 1..40),
+    ) {
+        const EXPRESS: usize = 0xa0;
+        let mut pair = Pair::new(&igb(), EXPRESS);
+        let first = pair.device.bytes.clone();
+        for &(offset, size, value) in &before {
+            pair.write(offset, size, value);
+        }
+        let saved = pair.policy.save(|at| pair.device.read(at, 4));
+        pair.reset(&first, EXPRESS);
+        let policy = pair.policy;
+        let device = std::cell::RefCell::new(&mut pair.device);
+        policy.restore(
+            &saved,
+            |at| device.borrow().read(at, 4),
+            |at, value| device.borrow_mut().write(at, 4, value),
+        );
+        check(pair, &reachable(EXPRESS, Some(0x50), 0x70), &after)?;
+    }
+}
+
+#[test]
+fn what_enables_is_restored_last() {
+    let (_, policy) = offered(&igb());
+    let saved = policy.save(|_| !0);
+    let mut order = Vec::new();
+    policy.restore(&saved, |_| 0, |at, value| order.push((at, value)));
+    assert_eq!(
+        order,
+        [
+            (0xa8, 0x0000_791f),
+            (0x70, 0xc000_0000),
+            (0x60, 0xffff_ffff),
+            (0x5c, 0x0000_ffff),
+            (0x58, 0xffff_ffff),
+            (0x54, 0xffff_fffc),
+            (0x50, 0x0071_0000),
+            (0x04, 0x0000_0546),
+        ]
+    );
+    // Status and Device Status are not cleared along the way.
+    order.clear();
+    policy.restore(&saved, |_| !0, |at, value| order.push((at, value)));
+    assert_eq!(order[0], (0xa8, 0x0000_7fff));
+    assert_eq!(order[7], (0x04, 0x0000_ffff));
+    // A device without capabilities has nothing but Command.
+    let (_, policy) = offered(&Space::new(1, 2, 3));
+    order.clear();
+    policy.restore(
+        &policy.save(|_| 6),
+        |_| 0,
+        |at, value| order.push((at, value)),
+    );
+    assert_eq!(order, [(0x04, 0x0406)]);
 }
