@@ -255,8 +255,6 @@ impl WorkItem<DETACH> for Offer {
             borrowed.mark_gone();
         }
         this.give_back(&this.remote, Removal::Return);
-        if this.remote.link.is_up() {
-            this.remote.refresh();
-        }
+        this.remote.refresh();
     }
 }

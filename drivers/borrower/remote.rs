@@ -123,10 +123,12 @@ impl Remote {
     }
 
     /// The link is down: what is borrowed is lost, at once for everybody who asks; removing it is queued.
-    pub(crate) fn lose_all(&self) {
+    pub(crate) fn lose_all(self: &Arc<Self>) {
         for offer in self.snapshot() {
             offer.lose();
         }
+        // What is not borrowed is offered no longer.
+        self.refresh();
     }
 
     /// The lender has taken a lease back.
@@ -169,9 +171,12 @@ impl Remote {
         snapshot
     }
 
-    /// Asks the lender for its offers.
+    /// Asks the lender for its offers. There are none while the link is down.
     fn list(&self) -> Result<KVec<protocol::Offer>> {
         let mut listed = KVec::new();
+        if !self.link.is_up() {
+            return Ok(listed);
+        }
         for index in 0..MAX_OFFERS {
             match self.link.request(
                 0,

@@ -59,6 +59,9 @@ pub(crate) struct Shadow {
     policy: KBox<Policy>,
     #[pin]
     image: RawSpinLock<KVec<u8>>,
+    /// Held from the change of the shadow until the device has it: two writes reach both in the same order.
+    #[pin]
+    order: RawSpinLock<()>,
     gone: Atomic<bool>,
     /// What to tell when the device is lost.
     offer: Arc<Offer>,
@@ -82,6 +85,7 @@ impl Shadow {
                 bars,
                 policy,
                 image <- new_raw_spinlock!(image, c"devlend_shadow"),
+                order <- new_raw_spinlock!((), c"devlend_shadow_order"),
                 gone: Atomic::new(false),
                 offer,
                 counters: Counters {
@@ -150,6 +154,7 @@ impl ConfigOps for Shadow {
         if self.gone.load(Relaxed) {
             return;
         }
+        let _order = self.order.lock();
         let write = self
             .policy
             .write(&mut self.image.lock(), &self.bars, offset, size, value);

@@ -71,7 +71,7 @@ impl Lender for Server {
             Kind::ConfigWrite => config_write(held(registry, link, request)?, request),
             Kind::Reset => {
                 let _: Reset = request.body()?;
-                reset(held(registry, link, request)?)?;
+                reset_lent(held(registry, link, request)?)?;
                 request.reply::<Reset>(&Empty {});
                 Ok(())
             }
@@ -252,7 +252,21 @@ fn present_value(offer: &Offer, offset: u16, size: u8) -> Result<u32, Status> {
     Ok(value)
 }
 
-fn reset(offer: &mut Offer) -> Result<(), Status> {
+/// Resets a device for its borrower, who finds it as it was: with interrupts set up, which only the borrower's kernel
+/// knows of.
+fn reset_lent(offer: &mut Offer) -> Result<(), Status> {
+    let active = offer.active.as_ref().ok_or(Status::Stale)?;
+    let read = |at| pci::read_config(&offer.device, at, 4);
+
+    let saved = active.policy.save(read);
+    reset(offer)?;
+    active.policy.restore(&saved, read, |at, value| {
+        pci::write_config(&offer.device, at, 4, value)
+    });
+    Ok(())
+}
+
+fn reset(offer: &Offer) -> Result<(), Status> {
     for _ in 0..RESET_TRIES {
         match pci::try_reset(&offer.device) {
             Ok(()) => return Ok(()),
