@@ -4,7 +4,8 @@
 
 use super::Malformed;
 use zerocopy::native_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::FromBytes;
+use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes in a [`Header`].
 pub const HEADER_SIZE: usize = size_of::<Header>();
@@ -172,6 +173,8 @@ commands! {
 
 #[cfg(test)]
 mod tests {
+    use zerocopy::IntoBytes;
+
     use super::*;
 
     #[test]
