@@ -3,10 +3,9 @@
 //! Commands in a host, through QEMU's guest agent.
 //!
 //! The agent serves one connection at a time, so a connection is held for a moment only: to start a command, to
-//! ask after it. Between two looks at a long-running command others get their turn. A lock file, rather than the
-//! socket's queue, keeps the turns: its wait can be bounded.
+//! ask after it. Between two looks at a long-running command others get their turn. Lock files, rather than the
+//! socket's queue, keep the turns: the wait can be bounded.
 
-use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -14,13 +13,11 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use qapi::qga::{guest_exec, guest_exec_status, guest_sync, GuestExecCaptureOutput};
 use qapi::{ExecuteError, Qga, Stream};
 
 use crate::output::Output;
-use crate::wait::{until, Seen};
+use crate::turn::Turns;
 
 /// How long one answer of a living agent may take. Generous: the guest is emulated, perhaps on a busy machine.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -35,7 +32,7 @@ type Connection<'a> = Qga<Stream<std::io::BufReader<&'a UnixStream>, &'a UnixStr
 #[derive(Clone, Debug)]
 pub(crate) struct Agent {
     pub socket: PathBuf,
-    pub lock: PathBuf,
+    pub turns: Turns,
 }
 
 /// What to run.
@@ -116,7 +113,7 @@ impl Agent {
         talk: impl FnOnce(&mut Connection<'_>) -> Result<T, ExecuteError>,
     ) -> Result<T> {
         let start = Instant::now();
-        let _lock = self.lock(limit)?;
+        let _turn = self.turns.take(limit).context("at the guest agent")?;
         let stream = UnixStream::connect(&self.socket)
             .with_context(|| format!("connecting to {}: is the host on?", self.socket.display()))?;
         let mut agent = Qga::from_stream(&stream);
@@ -134,30 +131,6 @@ impl Agent {
         }
         stream.set_read_timeout(Some(ANSWER))?;
         talk(&mut agent).context("asking the guest agent")
-    }
-
-    fn lock(&self, limit: Duration) -> Result<Flock<File>> {
-        let mut file = Some(
-            File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&self.lock)
-                .with_context(|| format!("opening {}", self.lock.display()))?,
-        );
-        until("a turn at the guest agent", limit, || {
-            let Some(taken) = file.take() else {
-                bail!("the lock file was lost");
-            };
-            match Flock::lock(taken, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => Ok(Seen::Yes(lock)),
-                Err((back, Errno::EWOULDBLOCK)) => {
-                    file = Some(back);
-                    Ok(Seen::NotYet("another command has it".into()))
-                }
-                Err((_, error)) => Err(error.into()),
-            }
-        })
     }
 }
 

@@ -17,6 +17,7 @@ use crate::host::{last_lines, Host};
 use crate::options::Options;
 use crate::process::Process;
 use crate::qemu::{self, Place};
+use crate::turn::Turns;
 use crate::wait::{until, Seen};
 
 /// Longest path of a UNIX socket, in bytes.
@@ -127,7 +128,7 @@ impl Bed {
                 process: Process::new(run_dir.join(format!("{name}.pid")), mark.clone()),
                 agent: Agent {
                     socket,
-                    lock: run_dir.join(format!("{name}.lock")),
+                    turns: Turns::at(&run_dir.join(format!("{name}.qga"))),
                 },
                 run_dir: run_dir.clone(),
                 ram,
@@ -262,7 +263,8 @@ impl Bed {
         self.emulator.stop()?;
         for host in &self.hosts {
             let _ = fs::remove_file(&host.ram);
-            for file in ["nvme", "qmp", "qga", "ntb", "lock"] {
+            host.agent.turns.clear();
+            for file in ["nvme", "qmp", "qga", "ntb"] {
                 let _ = fs::remove_file(host.file(file));
             }
         }

@@ -30,6 +30,7 @@ mod output;
 pub mod pci;
 mod process;
 mod qemu;
+mod turn;
 mod wait;
 
 pub use bed::Bed;
