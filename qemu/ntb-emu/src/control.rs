@@ -142,6 +142,7 @@ fn state(ntb: &Ntb) -> Value {
             "ready": ready,
             "bus_master": host.bus_master(),
             "memory_ranges": host.memory.ranges(),
+            "stale": host.is_stale(),
             "windows": windows,
         });
         (host.name.clone(), state)

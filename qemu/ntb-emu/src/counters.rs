@@ -58,7 +58,7 @@ pub struct WindowCounters {
     pub failed: Counter,
     /// Reads failed because the peer was waiting for a read of this host.
     pub deadlocks: Counter,
-    /// Writes lost because the peer has stopped reading its socket.
+    /// Writes lost because the peer has gone or has stopped reading its socket.
     pub dropped: Counter,
     /// Whether the host has the peer's RAM mapped into this window.
     pub direct: Flag,

@@ -2,6 +2,8 @@
 
 //! The emulated NTB as a process.
 
+#![forbid(unsafe_code)]
+
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 

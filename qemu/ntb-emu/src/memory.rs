@@ -109,7 +109,7 @@ impl GuestMemory {
     /// # Errors
     ///
     /// It is malformed, overlaps another, or its descriptor cannot be mapped.
-    pub fn map(&self, map: &DmaMap, fd: Option<OwnedFd>) -> Result<Option<FileId>, MapError> {
+    pub fn map(&self, map: &DmaMap, fd: Option<OwnedFd>) -> Result<(), MapError> {
         let (address, size) = (map.address.get(), map.size.get());
         let last = size
             .checked_sub(1)
@@ -131,7 +131,6 @@ impl GuestMemory {
             size,
             source,
         })?;
-        let id = file.as_ref().map(|file| file.id());
         let ram = file.map(|file| (file, offset));
         table.ranges.insert(
             address,
@@ -141,7 +140,7 @@ impl GuestMemory {
                 ram,
             },
         );
-        Ok(id)
+        Ok(())
     }
 
     /// Removes a range, after whoever is copying has finished.
@@ -163,6 +162,15 @@ impl GuestMemory {
     /// Removes all ranges, after whoever is copying has finished.
     pub fn clear(&self) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Table::default();
+    }
+
+    /// The file whose first byte is at this guest bus address, if there is one.
+    pub fn file_at(&self, address: u64) -> Option<FileId> {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        match &table.ranges.get(&address)?.ram {
+            Some((file, 0)) => Some(file.id()),
+            _ => None,
+        }
     }
 
     /// How many ranges there are.

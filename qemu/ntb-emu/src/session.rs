@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 use zerocopy::IntoBytes;
 
 use crate::amd::{Side, VECTORS, WINDOWS};
@@ -181,8 +181,8 @@ impl Session<'_> {
         fds: Vec<std::os::fd::OwnedFd>,
     ) -> Result<(), Errno> {
         let host = self.ntb.host(self.side);
-        let file = host
-            .memory
+        let ram = !fds.is_empty();
+        host.memory
             .map(map, fds.into_iter().next())
             .map_err(|error| {
                 warn!(host = self.name(), %error, "memory not mapped");
@@ -193,9 +193,12 @@ impl Session<'_> {
             address = format_args!("{:#x}", map.address.get()),
             size = format_args!("{:#x}", map.size.get()),
             flags = map.flags.get(),
-            ram = file.is_some(),
+            ram,
             "memory mapped"
         );
+        if map.address.get() == 0 {
+            self.warn_if_stale(self.side);
+        }
         self.reply(header, &[]);
         Ok(())
     }
@@ -243,6 +246,19 @@ impl Session<'_> {
         }
         self.reply(header, &[]);
         Ok(())
+    }
+
+    /// Says so if the host on `side` does not use the RAM file that its peer's direct window shows.
+    fn warn_if_stale(&self, side: Side) {
+        let host = self.ntb.host(side);
+        if host.is_stale() {
+            error!(
+                host = host.name,
+                peer = self.ntb.host(side.peer()).name,
+                ram = %host.ram.display(),
+                "the peer's direct window shows a file that is not this host's RAM: restart the peer"
+            );
+        }
     }
 
     fn name(&self) -> &str {

@@ -9,7 +9,7 @@ use crate::connection::Connection;
 use crate::counters::{Flag, HostCounters};
 use crate::interrupts::Interrupts;
 use crate::layout::Layout;
-use crate::memory::GuestMemory;
+use crate::memory::{FileId, GuestMemory};
 use crate::pci_config::ConfigSpace;
 
 /// A host.
@@ -28,6 +28,7 @@ pub struct Host {
     config: Mutex<ConfigSpace>,
     bus_master: Flag,
     connection: Mutex<Option<Arc<Connection>>>,
+    mapped_by_peer: Mutex<Option<FileId>>,
 }
 
 impl Host {
@@ -41,6 +42,7 @@ impl Host {
             config: Mutex::new(ConfigSpace::new(layout)),
             bus_master: Flag::default(),
             connection: Mutex::default(),
+            mapped_by_peer: Mutex::default(),
         }
     }
 
@@ -52,6 +54,18 @@ impl Host {
     /// Whether the NTB function may access this host's memory.
     pub fn bus_master(&self) -> bool {
         self.bus_master.get()
+    }
+
+    /// Remembers the RAM file that has been given to the peer's QEMU to be mapped into a direct window.
+    pub fn set_mapped_by_peer(&self, file: FileId) {
+        *lock(&self.mapped_by_peer) = Some(file);
+    }
+
+    /// Whether the peer maps this file as this host's RAM, while the host itself uses another.
+    pub fn is_stale(&self) -> bool {
+        let mapped = *lock(&self.mapped_by_peer);
+        let used = self.memory.file_at(0);
+        mapped.is_some() && used.is_some() && mapped != used
     }
 
     pub(super) fn set_connection(&self, connection: Option<Arc<Connection>>) {

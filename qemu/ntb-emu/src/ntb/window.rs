@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use tracing::trace;
+use tracing::{trace, warn};
 
 use super::{reply, Ntb};
 use crate::amd::Side;
 use crate::connection::{Connection, PendingRead, Waiter};
 use crate::counters::WindowCounters;
 use crate::memory::Access;
+use crate::outbox::SendError;
 use crate::wire::{Header, RegionAccess};
 use zerocopy::IntoBytes;
 
@@ -87,8 +88,13 @@ impl Ntb {
             Access::Elsewhere => {
                 counters.to_device.one();
                 let target = peer.connection();
-                if target.is_none_or(|target| target.write(address, data).is_err()) {
+                let sent =
+                    target.map_or(Err(SendError::Closed), |target| target.write(address, data));
+                if let Err(error) = sent {
                     counters.dropped.one();
+                    if counters.dropped.get() == 1 {
+                        warn!(host = self.host(side).name, peer = peer.name, %error, "writes are lost");
+                    }
                 }
             }
         }

@@ -3,10 +3,12 @@
 //! Windows that a host's QEMU maps: the peer's RAM file, without us in between.
 
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::memory::FileId;
 use crate::wire::{sparse_area, SparseArea};
 
 /// How long to wait for the peer's RAM file. Both machines may be started at the same moment; QEMU waits 5 s for us.
@@ -24,6 +26,7 @@ const LOW: u64 = 0x8000_0000;
 /// A window and what can be mapped of it.
 #[derive(Debug)]
 pub(super) struct DirectWindow {
+    pub(super) id: FileId,
     pub(super) file: File,
     pub(super) areas: Vec<SparseArea>,
 }
@@ -34,11 +37,12 @@ impl DirectWindow {
         let start = Instant::now();
         loop {
             let opened = OpenOptions::new().read(true).write(true).open(ram);
-            let result = opened.and_then(|file| Ok((file.metadata()?.len(), file)));
+            let result = opened.and_then(|file| Ok((file.metadata()?, file)));
             match result {
-                Ok((length, file)) if length > 0 => {
-                    let areas = areas(length, window);
-                    return Ok(Self { file, areas });
+                Ok((found, file)) if found.len() > 0 => {
+                    let areas = areas(found.len(), window);
+                    let id = (found.dev(), found.ino());
+                    return Ok(Self { id, file, areas });
                 }
                 Err(error) if start.elapsed() > timeout => return Err(error),
                 Ok(_) if start.elapsed() > timeout => {

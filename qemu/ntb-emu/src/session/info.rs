@@ -120,6 +120,9 @@ impl Session<'_> {
             counters.direct.set(true);
         }
         self.reply_with(header, &body, direct.file.as_fd());
+        let peer = self.side.peer();
+        self.ntb.host(peer).set_mapped_by_peer(direct.id);
+        self.warn_if_stale(peer);
         info!(
             host = self.name(),
             window,

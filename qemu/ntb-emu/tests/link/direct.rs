@@ -86,3 +86,34 @@ fn what_is_not_mapped_is_served_with_the_same_translation() {
     a.write(4, 0x2000, &[3; 4]);
     assert_eq!(b.ram(0x2000, 4), [3; 4]);
 }
+
+#[test]
+fn a_ram_file_that_was_replaced_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ram");
+    let create = || {
+        let _ = std::fs::remove_file(&path);
+        let file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .unwrap();
+        file.set_len(RAM).unwrap();
+        file
+    };
+    let file = create();
+    let ntb = bridge_with_ram(["/nonexistent/a", path.to_str().unwrap()], true);
+    let mut a = Client::connect(&ntb, Side::Primary);
+    ask(&mut a, 80);
+    let mut b = Client::connect(&ntb, Side::Secondary);
+    b.map(0, RAM, 0, 3, Some(file.try_clone().unwrap().into()));
+    assert!(!ntb.host(Side::Secondary).is_stale());
+    b.kill();
+    let other = create();
+    let mut b = Client::connect(&ntb, Side::Secondary);
+    b.map(0, RAM, 0, 3, Some(other.into()));
+    assert!(ntb.host(Side::Secondary).is_stale());
+    assert!(!ntb.host(Side::Primary).is_stale());
+    drop(file);
+}
