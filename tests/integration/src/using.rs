@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use anyhow::{ensure, Result};
+use anyhow::{bail, ensure, Result};
+
+use devlend_bed::Host;
 
 use crate::pair::{finally, Borrowed, Pair, NVME};
 use crate::runner::{Body, Case};
@@ -124,14 +126,19 @@ fn lspci_and_config_space(pair: &Pair<'_>) -> Result<()> {
         );
         let text = pair.borrower.sh_ok(&format!("lspci -D -k -s {address}"))?;
         ensure!(text.contains("Kernel driver in use: nvme"), "{text}");
-        // All 4096 bytes, and a capability list that ends.
+        // As much as the lender itself can reach: 256 bytes, or 4096.
+        let size = |host: &Host, file: &str| host.sh_ok(&format!("stat -c %s {file}"));
+        let theirs = size(pair.lender, &format!("/sys/bus/pci/devices/{NVME}/config"))?;
+        let ours = size(pair.borrower, &borrowed.file("config"))?;
+        ensure!(
+            ours == theirs,
+            "{ours} bytes of configuration space, the lender has {theirs}"
+        );
         let dump = pair
             .borrower
             .sh_ok(&format!("lspci -D -vvv -xxxx -s {address}"))?;
-        ensure!(
-            dump.contains("ff0: ") && dump.contains("MSI-X: Enable+"),
-            "{dump}"
-        );
+        ensure!(dump.contains("MSI-X: Enable+"), "{dump}");
+        // A capability list that ends.
         ensure!(
             !dump.contains("<chain looped>") && !dump.contains("access denied"),
             "{dump}"
@@ -174,7 +181,10 @@ fn taken_back_by_force(pair: &Pair<'_>) -> Result<()> {
     pair.borrower.sh_ok(&format!(
         "dd if={disk} of=/dev/null bs=64k iflag=direct >/dev/null 2>&1 &"
     ))?;
-    pair.lending().reclaim(&format!("{NVME} force"))?;
+    if let Err(errno) = pair.lending().try_reclaim(&format!("{NVME} force"))? {
+        bail!("taking the device back by force gave {errno}");
+    }
+    pair.lender.wait_bound(NVME, Duration::from_secs(60))?;
     pair.at_borrower
         .offer(NVME)
         .wait_gone(Duration::from_secs(30))?;

@@ -109,7 +109,7 @@ impl Report {
         )?;
         writeln!(
             text,
-            "    meanwhile: {} interrupts on {} vectors, {} control messages, {} bounced bytes",
+            "    meanwhile: {} interrupts ({} vectors used), {} control messages, {} bounced bytes",
             traffic.all_interrupts(),
             traffic.interrupts.len(),
             traffic.control_messages,

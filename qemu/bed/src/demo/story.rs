@@ -113,7 +113,7 @@ pub fn tell(bed: &Bed, fio_megabytes: u32, progress: &mut Progress) -> Result<Re
             "interrupts of the borrowed device arrived",
             traffic.all_interrupts() > 0,
             format!(
-                "{} on {} vectors",
+                "{} ({} vectors used)",
                 traffic.all_interrupts(),
                 traffic.interrupts.len()
             ),

@@ -6,8 +6,15 @@ use maud::{html, Markup};
 
 use crate::demo::report::{bounced, Report};
 
+/// Height of one way.
+const ROW: usize = 76;
+
 /// One way across the bridge.
 struct Way {
+    /// What is at the borrower's end.
+    borrower: &'static str,
+    /// What is at the lender's end.
+    lender: &'static str,
     name: &'static str,
     window: &'static str,
     figure: String,
@@ -27,33 +34,24 @@ pub fn render(report: &Report) -> Markup {
                     path d="M0 0 L10 5 L0 10 z" fill="#57606a" {}
                 }
             }
-            (side(10, "Borrower", &[
-                "ext4, fio".into(),
-                "nvme driver, unmodified".into(),
-                report.borrower_address.clone(),
-                "devlend's host bridge".into(),
-                "RAM".into(),
-            ]))
+            (side(10, &format!("Borrower, {}", report.borrower_address), ways.iter().map(|way| way.borrower)))
             rect x="330" y="20" width="260" height="360" rx="8" fill="#fff8e6" stroke="#bf8700" {}
             text x="460" y="46" text-anchor="middle" font-weight="600" { "NTB" }
-            (side(710, "Lender", &[
-                "NVMe controller".into(),
-                report.lender_address.clone(),
-                format!("isolation: {}", report.isolation),
-            ]))
+            (side(710, &format!("Lender, {}", report.lender_address), ways.iter().map(|way| way.lender)))
             @for (index, way) in ways.iter().enumerate() {
-                (arrow(78 + index * 76, way))
+                (arrow(78 + index * ROW, way))
             }
         }
     }
 }
 
-fn side(x: u32, title: &str, lines: &[String]) -> Markup {
+/// A host: what is at its end of each way.
+fn side(x: u32, title: &str, ends: impl Iterator<Item = &'static str>) -> Markup {
     html! {
         rect x=(x) y="20" width="200" height="360" rx="8" fill="#eef4ff" stroke="#0969da" {}
         text x=(x + 100) y="46" text-anchor="middle" font-weight="600" { (title) }
-        @for (index, line) in lines.iter().enumerate() {
-            text x=(x + 100) y=(90 + index * 60) text-anchor="middle" { (line) }
+        @for (index, end) in ends.enumerate() {
+            text x=(x + 100) y=(107 + index * ROW) text-anchor="middle" { (end) }
         }
     }
 }
@@ -78,6 +76,8 @@ fn ways(report: &Report) -> Vec<Way> {
     let count = |name: &str| traffic.emulated(name);
     vec![
         Way {
+            borrower: "nvme driver, unmodified",
+            lender: "NVMe: registers",
             name: "registers, doorbells",
             window: "window 1",
             figure: format!(
@@ -89,6 +89,8 @@ fn ways(report: &Report) -> Vec<Way> {
             control: false,
         },
         Way {
+            borrower: "RAM",
+            lender: "NVMe: DMA",
             name: "data: the device's DMA",
             window: "window 2, mapped directly",
             figure: format!(
@@ -100,6 +102,8 @@ fn ways(report: &Report) -> Vec<Way> {
             control: false,
         },
         Way {
+            borrower: "processor: vectors",
+            lender: "NVMe: MSI-X",
             name: "interrupts: MSI-X",
             window: "window 0",
             figure: format!(
@@ -111,6 +115,8 @@ fn ways(report: &Report) -> Vec<Way> {
             control: false,
         },
         Way {
+            borrower: "devlend_borrower",
+            lender: "devlend_lender",
             name: "control channel",
             window: "set-up and return only",
             figure: format!("{} messages", traffic.control_messages),
