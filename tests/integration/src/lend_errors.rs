@@ -34,6 +34,10 @@ pub const CASES: &[Case] = &[
         body: Body::Pair(open),
     },
     Case {
+        name: "lend::open_with_force",
+        body: Body::Pair(open_with_force),
+    },
+    Case {
         name: "lend::the_root_disk",
         body: Body::Pair(the_root_disk),
     },
@@ -137,20 +141,32 @@ fn mounted(pair: &Pair<'_>) -> Result<()> {
     finally(body, || pair.lender.sh_ok("umount /mnt/own").map(drop))
 }
 
-fn open(pair: &Pair<'_>) -> Result<()> {
+/// Calls `act` while a process of the lender's has the NVMe's disk open.
+fn held_open(pair: &Pair<'_>, act: impl FnOnce() -> Result<()>) -> Result<()> {
     let disk = pair.lender_disk()?;
     pair.lender.sh_ok(&format!(
         "sleep 1000 <{disk} >/dev/null 2>&1 & echo $! >/tmp/holder"
     ))?;
-    let body = (|| {
-        let answer = pair.lending().try_lend(&format!("{NVME} unsafe"))?;
-        refused(answer, &[Errno::EBUSY], "a disk that a process has open")
-    })();
-    finally(body, || {
+    finally(act(), || {
         pair.lender
             .sh_ok("kill $(cat /tmp/holder); while [ -d /proc/$(cat /tmp/holder) ]; do sleep 0.1; done")
             .map(drop)
     })
+}
+
+fn open(pair: &Pair<'_>) -> Result<()> {
+    held_open(pair, || {
+        let answer = pair.lending().try_lend(&format!("{NVME} unsafe"))?;
+        refused(answer, &[Errno::EBUSY], "a disk that a process has open")
+    })
+}
+
+fn open_with_force(pair: &Pair<'_>) -> Result<()> {
+    held_open(pair, || {
+        pair.lending().lend(&format!("{NVME} unsafe force"))
+    })?;
+    let borrowed = pair.borrow_lent()?;
+    finally(borrowed.check_disk().map(drop), || borrowed.end())
 }
 
 /// The disk that the host runs from, behind virtio: two layers above the PCI device.

@@ -87,6 +87,11 @@ impl<'a> Pair<'a> {
     /// Lends and borrows the NVMe. What a test does with it, [`Self::end`] undoes.
     pub fn borrow(&self) -> Result<Borrowed<'_>> {
         self.lend()?;
+        self.borrow_lent()
+    }
+
+    /// Borrows the NVMe, which is lent already.
+    pub fn borrow_lent(&self) -> Result<Borrowed<'_>> {
         let address = self.at_borrower.offer(NVME).borrow()?;
         let disk = self.borrower.wait_nvme(&address, Duration::from_secs(60))?;
         Ok(Borrowed {

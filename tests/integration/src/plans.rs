@@ -10,10 +10,16 @@ use devlend_bed::{Errno, Options};
 use crate::pair::{finally, logged, options, refused, Pair, NVME};
 use crate::runner::{Body, Case};
 
-pub const CASES: &[Case] = &[Case {
-    name: "plans::memory_beyond_the_window",
-    body: Body::Own(big_borrower, memory_beyond_the_window),
-}];
+pub const CASES: &[Case] = &[
+    Case {
+        name: "plans::memory_beyond_the_window",
+        body: Body::Own(big_borrower, memory_beyond_the_window),
+    },
+    Case {
+        name: "plans::two_processors_two_queues",
+        body: Body::Own(two_processors, two_queues),
+    },
+];
 
 /// The window holds half of the borrower's memory, all of which is low memory.
 fn big_borrower() -> Result<Options> {
@@ -44,4 +50,35 @@ fn memory_beyond_the_window(pair: &Pair<'_>) -> Result<()> {
         Ok(())
     })();
     finally(body, || pair.end())
+}
+
+fn two_processors() -> Result<Options> {
+    let mut options = options()?;
+    for name in ["lender", "borrower"] {
+        options.host_mut(name)?.smp = 2;
+    }
+    Ok(options)
+}
+
+/// Each processor has a queue and a vector of its own; both carry I/O at the same time.
+fn two_queues(pair: &Pair<'_>) -> Result<()> {
+    let borrowed = pair.borrow()?;
+    let body = (|| {
+        let before = pair.borrower.interrupts(&borrowed.address)?;
+        // The admin queue's, and one a processor.
+        ensure!(before.len() >= 3, "vectors in use: {before:?}");
+        let disk = &borrowed.disk;
+        pair.borrower.sh_ok(&format!(
+            "for cpu in 0 1; do taskset -c $cpu dd if={disk} of=/dev/null bs=16k count=256 skip=$((cpu * 256)) iflag=direct status=none & done; \
+             wait %1 && wait %2"
+        ))?;
+        let after = pair.borrower.interrupts(&borrowed.address)?;
+        let busy = after
+            .iter()
+            .filter(|(vector, count)| **count >= before.get(vector).copied().unwrap_or(0) + 100)
+            .count();
+        ensure!(busy >= 2, "vectors before {before:?}, after {after:?}");
+        borrowed.check_disk().map(drop)
+    })();
+    finally(body, || borrowed.end())
 }

@@ -37,8 +37,7 @@ impl Host {
     ///
     /// A module is missing or does not load: the error holds the kernel's last log lines.
     pub fn load(&self, role: Role) -> Result<()> {
-        self.load_ntb()?;
-        self.insert(role.module())
+        self.insert(&["devlend_ntb", role.module()])
     }
 
     /// Loads the NTB's driver and `devlend_ntb`.
@@ -47,16 +46,17 @@ impl Host {
     ///
     /// As [`load`](Self::load).
     pub fn load_ntb(&self) -> Result<()> {
-        self.sh_ok("modprobe ntb && modprobe ntb_hw_amd")
-            .context("loading the NTB's own driver")?;
-        self.insert("devlend_ntb")
+        self.insert(&["devlend_ntb"])
     }
 
-    fn insert(&self, module: &str) -> Result<()> {
+    fn insert(&self, modules: &[&str]) -> Result<()> {
+        let words = modules.join(" ");
+        // In one command: a command costs more than loading a module.
         self.sh_ok(&format!(
-            "[ -d /sys/module/{module} ] || insmod /devlend/{module}.ko || {{ dmesg | tail -n 5 >&2; exit 1; }}"
+            "modprobe ntb_hw_amd || exit 1; for module in {words}; do \
+             [ -d /sys/module/$module ] || insmod /devlend/$module.ko || {{ dmesg | tail -n 5 >&2; exit 1; }}; done"
         ))
-        .with_context(|| format!("loading {module} (built by 'make modules'?)"))
+        .with_context(|| format!("loading {words} (built by 'make modules'?)"))
         .map(drop)
     }
 
