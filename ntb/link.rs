@@ -23,7 +23,10 @@ pub use self::{
         Counter,
         Counters, //
     },
-    request::Refusal,
+    request::{
+        Refusal,
+        Scope, //
+    },
     serve::Incoming, //
 };
 
@@ -97,6 +100,8 @@ pub enum State {
 /// What a session needs of the peer, told by the peer. Values are bounded where they are used.
 #[derive(Clone, Copy)]
 pub struct Peer {
+    /// Names the session in which the peer said this.
+    pub session: u32,
     /// Protocol version both speak.
     pub version: u16,
     /// Window that shows the peer's RAM.
@@ -105,6 +110,16 @@ pub struct Peer {
     pub mmio: Outbound,
     /// Where the peer's interrupt range appears in this host's physical address space.
     pub msi: u64,
+}
+
+impl Peer {
+    /// The scope of requests about the lease of that epoch; zero for none.
+    pub fn scope(&self, epoch: u32) -> Scope {
+        Scope {
+            session: self.session,
+            epoch,
+        }
+    }
 }
 
 /// The sending half of a session.
@@ -142,8 +157,8 @@ pub struct Link {
     own: OwnBlock,
     queue: OwnedQueue,
     state: Atomic<u32>,
-    /// Counts sessions; a request that sees it change stops waiting.
-    epoch: Atomic<u32>,
+    /// Counts sessions; a request that sees it change stops waiting. Changed with the session's lock held.
+    session_id: Atomic<u32>,
     sequence: Atomic<u32>,
     /// The peer broke the rules: the handshake has to start anew.
     broken: Atomic<bool>,
@@ -197,7 +212,7 @@ impl Link {
                 own,
                 queue,
                 state: Atomic::new(State::Down as u32),
-                epoch: Atomic::new(0),
+                session_id: Atomic::new(0),
                 sequence: Atomic::new(0),
                 broken: Atomic::new(false),
                 counters: Counters::new(),
@@ -253,6 +268,10 @@ impl Link {
             1 => State::Waiting,
             _ => State::Down,
         }
+    }
+
+    fn session_id(&self) -> u32 {
+        self.session_id.load(Relaxed)
     }
 
     /// Whether requests may be sent. Does not sleep.

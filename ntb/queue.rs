@@ -44,10 +44,11 @@ impl OwnedQueue {
         Ok(Self(NonNull::new(queue).ok_or(ENOMEM)?))
     }
 
-    /// Waits for the work that is queued or runs. Sleeps.
-    pub fn flush(&self) {
+    /// Waits until there is no work left, that which work itself queues included. Nobody else may queue any meanwhile.
+    /// Sleeps.
+    pub fn drain(&self) {
         // SAFETY: The queue is valid by the type invariant.
-        unsafe { bindings::flush_queue(self.0.as_ptr()) };
+        unsafe { bindings::drain_workqueue(self.0.as_ptr()) };
     }
 }
 

@@ -29,7 +29,8 @@ use ntb::{
     link::{
         Link,
         Peer,
-        Refusal, //
+        Refusal,
+        Scope, //
     },
     shown::Shown, //
 };
@@ -54,14 +55,14 @@ pub(crate) struct Borrowed {
 /// An open lease that goes back to the lender unless it is put to use.
 struct Lease<'a> {
     link: &'a Link,
-    epoch: u32,
+    scope: Scope,
     kept: bool,
 }
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         if !self.kept {
-            let _ = self.link.request(self.epoch, &Clunk {});
+            let _ = self.link.request(self.scope, &Clunk {});
         }
     }
 }
@@ -77,7 +78,7 @@ impl Borrowed {
         let link = &remote.link;
         let reply = link
             .request(
-                0,
+                peer.scope(0),
                 &Open {
                     address: u32::from(offer.address).into(),
                 },
@@ -85,14 +86,14 @@ impl Borrowed {
             .map_err(|refusal| refused(link, offer, refusal))?;
         let mut lease = Lease {
             link,
-            epoch: reply.epoch.get(),
+            scope: peer.scope(reply.epoch.get()),
             kept: false,
         };
 
         let bars = check(link, offer, peer, &reply)?;
         let plan = link.plan().ok_or(ENODEV)?;
         let (start, length) = extent(&bars, &reply, peer)?;
-        let image = fetch_image(link, &reply)?;
+        let image = fetch_image(link, lease.scope, reply.config_size.get())?;
         let policy = Policy::of(&image).map_err(|malformed| {
             dev_err!(
                 link.dev(),
@@ -104,7 +105,7 @@ impl Borrowed {
         })?;
         let shadow = Shadow::new(
             link.clone(),
-            reply.epoch.get(),
+            lease.scope,
             bars,
             KBox::new(policy, GFP_KERNEL)?,
             image,
@@ -156,7 +157,7 @@ impl Borrowed {
         if !link.is_up() {
             return;
         }
-        if let Err(refusal) = link.request(self.shadow.epoch(), &Clunk {}) {
+        if let Err(refusal) = link.request(self.shadow.scope(), &Clunk {}) {
             let error: Error = refusal.into();
             dev_warn!(
                 link.dev(),
@@ -278,14 +279,13 @@ fn extent(bars: &[Bar; 6], reply: &OpenReply, peer: &Peer) -> Result<(u64, u64)>
     Ok((start, end.checked_sub(start).ok_or_else(eproto)?))
 }
 
-fn fetch_image(link: &Link, reply: &OpenReply) -> Result<KVec<u8>> {
-    let size = reply.config_size.get();
+fn fetch_image(link: &Link, scope: Scope, size: u16) -> Result<KVec<u8>> {
     let mut image = KVec::with_capacity(size.into(), GFP_KERNEL)?;
     // CAST: A small constant.
     for offset in (0..size).step_by(IMAGE_CHUNK) {
         let chunk = link
             .request(
-                reply.epoch.get(),
+                scope,
                 &Image {
                     offset: offset.into(),
                 },

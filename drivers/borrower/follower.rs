@@ -110,6 +110,6 @@ impl Drop for ReturnAll {
         } {
             remote.close(Removal::Return);
         }
-        self.0.queue.flush();
+        self.0.queue.drain();
     }
 }

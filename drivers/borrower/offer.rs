@@ -156,7 +156,7 @@ impl Offer {
 
     /// Epoch of our lease.
     pub(crate) fn epoch(&self) -> Option<u32> {
-        self.borrowed().map(|borrowed| borrowed.shadow.epoch())
+        self.borrowed().map(|borrowed| borrowed.shadow.scope().epoch)
     }
 
     /// Begins to use a lease: the device is added in a work item.

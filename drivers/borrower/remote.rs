@@ -174,12 +174,12 @@ impl Remote {
     /// Asks the lender for its offers. There are none while the link is down.
     fn list(&self) -> Result<KVec<protocol::Offer>> {
         let mut listed = KVec::new();
-        if !self.link.is_up() {
+        let Ok(peer) = self.link.peer() else {
             return Ok(listed);
-        }
+        };
         for index in 0..MAX_OFFERS {
             match self.link.request(
-                0,
+                peer.scope(0),
                 &List {
                     index: index.into(),
                 },

@@ -33,7 +33,8 @@ use ntb::{
     link::{
         Counter,
         Link,
-        Refusal, //
+        Refusal,
+        Scope, //
     },
     new_raw_spinlock,
     raw_lock::RawSpinLock, //
@@ -54,7 +55,7 @@ pub(crate) struct Counters {
 #[pin_data]
 pub(crate) struct Shadow {
     link: Arc<Link>,
-    epoch: u32,
+    scope: Scope,
     bars: [Bar; 6],
     policy: KBox<Policy>,
     #[pin]
@@ -72,7 +73,7 @@ impl Shadow {
     /// A shadow that starts as `image`.
     pub(crate) fn new(
         link: Arc<Link>,
-        epoch: u32,
+        scope: Scope,
         bars: [Bar; 6],
         policy: KBox<Policy>,
         image: KVec<u8>,
@@ -81,7 +82,7 @@ impl Shadow {
         Arc::pin_init(
             pin_init!(Self {
                 link,
-                epoch,
+                scope,
                 bars,
                 policy,
                 image <- new_raw_spinlock!(image, c"devlend_shadow"),
@@ -98,9 +99,9 @@ impl Shadow {
         )
     }
 
-    /// Epoch of the lease.
-    pub(crate) fn epoch(&self) -> u32 {
-        self.epoch
+    /// What requests about the lease belong to.
+    pub(crate) fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// From here on all reads are all ones, and nothing is sent. Does not sleep.
@@ -138,7 +139,7 @@ impl ConfigOps for Shadow {
             offset: offset.into(),
             size,
         };
-        match self.link.request_atomic(self.epoch, &request) {
+        match self.link.request_atomic(self.scope, &request) {
             Ok(answer) => {
                 self.policy
                     .merge_read(&self.image.lock(), offset, size, answer.value.get())
@@ -166,9 +167,9 @@ impl ConfigOps for Shadow {
                     size,
                     value: value.into(),
                 };
-                self.link.request_atomic(self.epoch, &request)
+                self.link.request_atomic(self.scope, &request)
             }
-            Write::Reset => self.link.request_atomic(self.epoch, &Reset {}),
+            Write::Reset => self.link.request_atomic(self.scope, &Reset {}),
         };
         self.counters.writes_peer.count();
         if let Err(refusal) = answer {

@@ -105,7 +105,7 @@ fn detach(device: &Device, link: &Arc<Link>) {
     // No event can queue work any more, and no work finds the device; what runs already runs to its end.
     link.setup.lock().ntb = None;
     link.close_session();
-    link.queue.flush();
+    link.queue.drain();
     link.set_state(State::Down);
     link.go_down();
     role::with_borrower(|borrower| borrower.link_removed(link));

@@ -9,6 +9,7 @@ use super::{
     windows,
     Link,
     Peer,
+    Scope,
     Session,
     Setup,
     State,
@@ -202,9 +203,9 @@ impl Link {
         let offset = peer.control_offset(window.size).ok_or(ERANGE)?;
         let block = PeerBlock::new(window, offset)?;
 
-        self.epoch
-            .store(self.epoch.load(Relaxed).wrapping_add(1), Relaxed);
-        *self.session.lock() = Some(Session {
+        let mut session = self.session.lock();
+        self.next_session_id();
+        *session = Some(Session {
             peer: block,
             producer: Producer::new(),
             // SAFETY: `Bound::remove` closes the session before the client's `remove` returns.
@@ -215,11 +216,18 @@ impl Link {
 
     /// Ends the session, if there is one; requests that wait end with `ENOTCONN`.
     pub(super) fn close_session(&self) {
-        let session = self.session.lock().take();
-        self.epoch
-            .store(self.epoch.load(Relaxed).wrapping_add(1), Relaxed);
+        let mut guard = self.session.lock();
+        let session = guard.take();
+        self.next_session_id();
+        drop(guard);
         // The mapping goes away outside the raw lock: unmapping may sleep.
         drop(session);
+    }
+
+    /// Requests of the session before stop waiting. With the session's lock held.
+    fn next_session_id(&self) {
+        self.session_id
+            .store(self.session_id().wrapping_add(1), Relaxed);
     }
 
     /// Empties our ring, into which nobody writes at this point.
@@ -270,9 +278,13 @@ impl Link {
             dma_available: plan.dma_available.into(),
             ..Default::default()
         };
+        let scope = Scope {
+            session: self.session_id(),
+            epoch: 0,
+        };
         let mut answer = Err(ETIMEDOUT);
         for _ in 0..VERSION_TRIES {
-            answer = self.request(0, &request).map_err(Error::from);
+            answer = self.request(scope, &request).map_err(Error::from);
             if !matches!(&answer, Err(error) if *error == ETIMEDOUT) {
                 break;
             }
@@ -290,6 +302,7 @@ impl Link {
             return Err(ERANGE);
         }
         let peer = Peer {
+            session: scope.session,
             version: answer.version.get(),
             memory: ntb.outbound(announcement.memory_window)?,
             mmio: ntb.outbound(answer.mmio_window)?,
@@ -298,7 +311,7 @@ impl Link {
         if !(VERSION_MIN..=VERSION_MAX).contains(&peer.version) {
             return Err(eprotonosupport());
         }
-        if self.session.lock().is_none() {
+        if self.session_id() != scope.session {
             return Err(enotconn());
         }
         *self.peer.lock() = Some(peer);

@@ -43,6 +43,15 @@ const ATOMIC_TIMEOUT: Delta = Delta::from_millis(2000);
 /// Between two looks at a reply slot by a caller that may sleep.
 const POLL: Delta = Delta::from_micros(50);
 
+/// What a request belongs to. One that belongs to a session that is over is not sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// The session, see [`Peer::session`](super::Peer::session).
+    pub session: u32,
+    /// Epoch of the lease, zero for none.
+    pub epoch: u32,
+}
+
 /// Why a request brought no reply body.
 pub enum Refusal {
     /// It was not sent, or no reply came.
@@ -85,8 +94,8 @@ impl Link {
     ///
     /// `ENOTCONN`: no session, or it ended while we waited; `EAGAIN`: too many requests at once; `ETIMEDOUT`; or the
     /// peer's refusal.
-    pub fn request<R: Request>(&self, epoch: u32, request: &R) -> Result<R::Reply, Refusal> {
-        self.round_trip(epoch, request, TIMEOUT, || fsleep(POLL))
+    pub fn request<R: Request>(&self, scope: Scope, request: &R) -> Result<R::Reply, Refusal> {
+        self.round_trip(scope, request, TIMEOUT, || fsleep(POLL))
     }
 
     /// Sends a request and polls for the reply with the CPU held: for configuration accessors. Never sleeps; two seconds
@@ -95,9 +104,9 @@ impl Link {
     /// # Errors
     ///
     /// As [`Link::request`].
-    pub fn request_atomic<R: Request>(&self, epoch: u32, request: &R) -> Result<R::Reply, Refusal> {
+    pub fn request_atomic<R: Request>(&self, scope: Scope, request: &R) -> Result<R::Reply, Refusal> {
         // SAFETY: A hint to the CPU has no requirements.
-        self.round_trip(epoch, request, ATOMIC_TIMEOUT, || unsafe {
+        self.round_trip(scope, request, ATOMIC_TIMEOUT, || unsafe {
             bindings::cpu_relax()
         })
     }
@@ -110,7 +119,7 @@ impl Link {
     pub fn notify<E: Event>(&self, epoch: u32, event: &E) -> Result {
         let mut slot: Slot = [0; SLOT_SIZE];
         let length = message::encode_event(&mut slot, self.next_sequence(), epoch, event);
-        self.send(&slot, length)
+        self.send(None, &slot, length)
     }
 
     /// Never zero: an empty reply slot has zero.
@@ -120,20 +129,19 @@ impl Link {
 
     fn round_trip<R: Request>(
         &self,
-        epoch: u32,
+        scope: Scope,
         request: &R,
         timeout: Delta,
         pause: impl Fn(),
     ) -> Result<R::Reply, Refusal> {
-        let session = self.epoch.load(Relaxed);
         let start = Instant::<Monotonic>::now();
         let tag = self.tags.lock().alloc().ok_or(EAGAIN)?;
         let guard = TagGuard { link: self, tag };
         let sequence = self.next_sequence();
 
         let mut slot: Slot = [0; SLOT_SIZE];
-        let length = message::encode_request(&mut slot, sequence, tag, epoch, request);
-        self.send(&slot, length)?;
+        let length = message::encode_request(&mut slot, sequence, tag, scope.epoch, request);
+        self.send(Some(scope.session), &slot, length)?;
 
         let at = reply_slot(guard.tag);
         loop {
@@ -141,7 +149,7 @@ impl Link {
                 self.own.copy(at, &mut slot);
                 break;
             }
-            if self.epoch.load(Relaxed) != session {
+            if self.session_id() != scope.session {
                 return Err(enotconn().into());
             }
             if start.elapsed() > timeout {
@@ -157,10 +165,13 @@ impl Link {
         message::reply::<R>(&header, body).map_err(Refusal::Peer)
     }
 
-    /// Puts a message on the peer's ring.
-    fn send(&self, slot: &Slot, length: usize) -> Result {
+    /// Puts a message on the peer's ring; into that session, if one is named.
+    fn send(&self, id: Option<u32>, slot: &Slot, length: usize) -> Result {
         let mut guard = self.session.lock();
         let session = (*guard).as_mut().ok_or_else(enotconn)?;
+        if id.is_some_and(|id| id != self.session_id()) {
+            return Err(enotconn());
+        }
 
         // A hostile count can only make us believe that there is no room.
         match session.producer.space(self.own.read(CONSUMED)) {

@@ -34,10 +34,7 @@ use devlend_protocol::{
 };
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::Relaxed,
-        Arc, //
-    },
+    sync::Arc,
     workqueue::WorkItem, //
 };
 
@@ -179,7 +176,7 @@ fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
         return;
     }
 
-    let session = link.epoch.load(Relaxed);
+    let session = link.session_id();
     let mut incoming = Incoming {
         header,
         body,
@@ -201,7 +198,7 @@ fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
     }
     let length = incoming.length;
 
-    if link.epoch.load(Relaxed) == session {
+    if link.session_id() == session {
         link.answer(&header, &buffers.reply, length);
     }
 }

@@ -55,11 +55,6 @@ __rust_helper struct workqueue_struct *rust_helper_alloc_unbound_workqueue(const
 	return alloc_workqueue("%s", WQ_UNBOUND | WQ_HIGHPRI, 0, name);
 }
 
-__rust_helper void rust_helper_flush_queue(struct workqueue_struct *queue)
-{
-	flush_workqueue(queue);
-}
-
 __rust_helper void rust_helper_write_barrier(void)
 {
 	wmb();
@@ -111,4 +106,14 @@ __rust_helper int rust_helper_dma_mapping_error(struct device *dev, dma_addr_t a
 __rust_helper int rust_helper_pci_domain_nr(struct pci_bus *bus)
 {
 	return pci_domain_nr(bus);
+}
+
+__rust_helper void rust_helper_device_driver_override_lock(struct device *dev)
+{
+	spin_lock(&dev->driver_override.lock);
+}
+
+__rust_helper void rust_helper_device_driver_override_unlock(struct device *dev)
+{
+	spin_unlock(&dev->driver_override.lock);
 }
