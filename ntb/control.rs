@@ -69,6 +69,8 @@ impl OwnBlock {
         let Some(from) = self.at(offset, out.len()) else {
             return;
         };
+        // SAFETY: A barrier has no requirements. The word that says the bytes are there was read before them.
+        unsafe { bindings::dma_read_barrier() };
         for (index, byte) in out.iter_mut().enumerate() {
             // SAFETY: The whole range lies in the allocation.
             *byte = unsafe { from.add(index).read_volatile() };

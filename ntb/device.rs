@@ -139,6 +139,12 @@ impl Device {
     /// `EINVAL`: no such window.
     pub fn outbound(&self, index: u8) -> Result<Outbound> {
         let (mut base, mut size) = (0, 0);
+        // SAFETY: As in `link_is_up`.
+        let count = unsafe { bindings::ntb_peer_mw_count(self.as_raw()) };
+        // Not every driver checks this itself.
+        if c_int::from(index) >= count {
+            return Err(EINVAL);
+        }
 
         // SAFETY: `self` is valid, and the two places may be written.
         to_result(unsafe {

@@ -6,7 +6,7 @@
 //! `handshake`, which brings the session up and down; `serve` takes the peer's requests off our ring; `request` puts
 //! ours on the peer's. The roles see [`Link`] and [`Peer`].
 //!
-//! Lock order: set-up, receiver, session. The session's lock is raw, since configuration accessors send from under raw
+//! Lock order: set-up, peer, receiver, session, control block. The session's lock is raw, since configuration accessors send from under raw
 //! spinlocks with interrupts off.
 
 mod attributes;
@@ -154,14 +154,24 @@ pub struct Link {
     pci: ARef<pci::Device>,
     /// Made when the link is up for the first time: before that the hardware does not describe its windows.
     plan: SetOnce<Plan>,
-    own: OwnBlock,
+    /// Our control block, until the device goes; after the session's lock in the lock order.
+    #[pin]
+    own: RawSpinLock<Option<OwnBlock>>,
+    /// Its bus address.
+    control: u64,
     queue: OwnedQueue,
     state: Atomic<u32>,
     /// Counts sessions; a request that sees it change stops waiting. Changed with the session's lock held.
     session_id: Atomic<u32>,
     sequence: Atomic<u32>,
-    /// The peer broke the rules: the handshake has to start anew.
+    /// The peer broke the rules, or does not answer: the handshake has to start anew.
     broken: Atomic<bool>,
+    /// There was a link event since the handshake looked last.
+    flapped: Atomic<bool>,
+    /// The session in which the peer knows our version and we its windows.
+    answered: Atomic<u32>,
+    /// The session in which the log has a complaint about the peer already.
+    complained: Atomic<u32>,
     counters: Counters,
     /// Our directory in sysfs, while the device is there.
     #[pin]
@@ -209,12 +219,16 @@ impl Link {
                 name,
                 pci,
                 plan: SetOnce::new(),
-                own,
+                control: own.address(),
+                own <- new_raw_spinlock!(Some(own), c"devlend_control"),
                 queue,
                 state: Atomic::new(State::Down as u32),
                 session_id: Atomic::new(0),
                 sequence: Atomic::new(0),
                 broken: Atomic::new(false),
+                flapped: Atomic::new(false),
+                answered: Atomic::new(0),
+                complained: Atomic::new(u32::MAX),
                 counters: Counters::new(),
                 dir <- new_mutex!(None, "devlend_dir"),
                 events <- new_mutex!(None, "devlend_events"),
@@ -267,6 +281,18 @@ impl Link {
             2 => State::Up,
             1 => State::Waiting,
             _ => State::Down,
+        }
+    }
+
+    fn with_own<R>(&self, use_it: impl FnOnce(&OwnBlock) -> R) -> Option<R> {
+        self.own.lock().as_ref().map(use_it)
+    }
+
+    /// Logs something about the peer once a session, so that a hostile one cannot flood the log.
+    fn complain(&self, log: impl FnOnce()) {
+        let session = self.session_id();
+        if self.complained.xchg(session, Relaxed) != session {
+            log();
         }
     }
 

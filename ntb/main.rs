@@ -9,7 +9,10 @@ use kernel::{
 use ntb::{
     client::Registration,
     link::Ntb,
-    role,
+    role::{
+        self,
+        Registries, //
+    },
     root::Root, //
 };
 
@@ -27,6 +30,7 @@ struct Module {
     #[pin]
     client: Registration<Ntb>,
     root: Root,
+    registries: Registries,
 }
 
 impl InPlaceModule for Module {
@@ -35,6 +39,7 @@ impl InPlaceModule for Module {
         unsafe { role::init() };
 
         try_pin_init!(Self {
+            registries: Registries,
             // SAFETY: As above.
             root: unsafe { Root::new() }?,
             client <- Registration::new(c"devlend_ntb", module),

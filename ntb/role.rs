@@ -79,6 +79,15 @@ pub unsafe fn init() {
     }
 }
 
+/// Frees what the registries hold when the module goes.
+pub struct Registries;
+
+impl Drop for Registries {
+    fn drop(&mut self) {
+        *LINKS.lock() = KVec::new();
+    }
+}
+
 /// Calls the lender, if there is one.
 pub(crate) fn with_lender<R>(call: impl FnOnce(&dyn Lender) -> R) -> Option<R> {
     LENDER.lock().as_ref().map(|lender| call(&**lender))

@@ -278,16 +278,16 @@ impl Dir {
                 bindings::sysfs_attr_set_class(&raw mut node.attribute.attr, file.class.as_ptr())
             };
 
-            self.nodes.reserve(1, GFP_KERNEL)?;
+            let attribute = node.attribute();
+            self.nodes.push(node, GFP_KERNEL)?;
             // SAFETY: `self.kobj` is valid by the type invariant, and the node stays where it is until the file is
             // removed again.
-            to_result(unsafe {
-                bindings::sysfs_create_attr(self.kobj.as_ptr(), node.attribute())
-            })?;
-            let node: KBox<dyn Registered> = node;
-            // There is room: `reserve` was called. The error arm removes the file again all the same.
-            if let Err(error) = self.nodes.push(node, GFP_KERNEL) {
-                return Err(error.into());
+            let created =
+                to_result(unsafe { bindings::sysfs_create_attr(self.kobj.as_ptr(), attribute) });
+            if let Err(error) = created {
+                // Only files are in the list, or the drop would remove one that is not there.
+                drop(self.nodes.pop());
+                return Err(error);
             }
         }
         Ok(())

@@ -27,6 +27,7 @@ use kernel::{
     str::CString,
     sync::{
         aref::ARef,
+        atomic::Relaxed,
         Arc,
         ArcBorrow, //
     },
@@ -100,29 +101,36 @@ fn attach(device: &Device, link: &Arc<Link>) -> Result {
 
 /// The mirror of `attach` and of all that came after it. When it returns nobody touches the device.
 fn detach(device: &Device, link: &Arc<Link>) {
+    role::remove_link(link);
+    // While the channel still works: what is borrowed is given back in good order.
+    role::with_borrower(|borrower| borrower.link_removed(link));
+
     device.mask_doorbells(DOORBELLS);
-    *link.events.lock() = None;
+    let events = link.events.lock().take();
+    drop(events);
     // No event can queue work any more, and no work finds the device; what runs already runs to its end.
     link.setup.lock().ntb = None;
     link.close_session();
     link.queue.drain();
     link.set_state(State::Down);
     link.go_down();
-    role::with_borrower(|borrower| borrower.link_removed(link));
-    role::remove_link(link);
-    *link.dir.lock() = None;
+    let dir = link.dir.lock().take();
+    drop(dir);
 
+    link.close_windows(device);
     if let Some(plan) = link.plan() {
-        for index in [plan.memory_window, plan.msi_window, plan.mmio_window] {
-            device.clear_translation(index);
-        }
+        device.clear_translation(plan.mmio_window);
     }
     Link::withdraw(device);
     let _ = device.link_disable();
+    // The peer cannot write any more, and nobody here waits for it to.
+    let own = link.own.lock().take();
+    drop(own);
 }
 
 impl Events for Link {
     fn link_event(this: ArcBorrow<'_, Self>, _device: &Device) {
+        this.flapped.store(true, Relaxed);
         let _ = this
             .queue
             .enqueue::<Arc<Self>, { super::handshake::WORK }>(this.into());

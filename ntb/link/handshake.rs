@@ -27,6 +27,7 @@ use crate::{
 };
 use devlend_bindings as bindings;
 use devlend_protocol::{
+    Actions,
     Announcement,
     AnnouncementError,
     Consumer,
@@ -49,12 +50,18 @@ use kernel::{
         atomic::Relaxed,
         Arc, //
     },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
     workqueue::WorkItem, //
 };
 
 /// Id of the work item.
 pub(super) const WORK: u64 = 0;
 
+/// Between two tries to come to an agreement.
+const RETRY: Delta = Delta::from_secs(1);
 /// How often the version request is sent before the peer is given up until it announces itself again.
 const VERSION_TRIES: usize = 3;
 
@@ -68,36 +75,37 @@ impl WorkItem<WORK> for Link {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let opened = this.step();
-        if !opened.kept {
+        let actions = this.look();
+        if actions.close {
+            // Before the peer is told that its new session was seen: when it hears that, nothing that belonged to
+            // the old one is under way any more, above all no DMA of a lent device.
             this.go_down();
         }
-        if let Some(peer) = opened.peer {
-            if let Err(error) = this.agree(peer) {
+        let agreed = match this.act(actions) {
+            Ok(Some(peer)) => this.agree(peer),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match agreed {
+            Ok(()) => {}
+            // The session ended meanwhile; what ended it queued us again.
+            Err(error) if error == enotconn() => {}
+            Err(error) if error == ETIMEDOUT || error == ENOMEM => {
                 dev_err!(
                     this.dev(),
-                    "no agreement with the peer ({error:?}); it is tried again when the peer announces itself\n"
+                    "no agreement with the peer ({error:?}), trying again\n"
                 );
+                fsleep(RETRY);
+                this.restart();
             }
+            Err(error) => dev_err!(this.dev(), "the link cannot be used ({error:?})\n"),
         }
     }
 }
 
-/// What came of a look at the scratchpads.
-struct Outcome {
-    /// The session before it, if there was one, goes on.
-    kept: bool,
-    /// A session was opened with this peer: agree on a version.
-    peer: Option<Announcement>,
-}
-
 impl Link {
-    /// Compares the link and the peer's announcement with the session there is.
-    fn step(&self) -> Outcome {
-        let nothing = Outcome {
-            kept: true,
-            peer: None,
-        };
+    /// Looks at the link and at the peer's announcement, and closes what has ended.
+    fn look(&self) -> Actions {
         let mut guard = self.setup.lock();
         let Setup {
             ntb,
@@ -106,81 +114,82 @@ impl Link {
             ..
         } = &mut *guard;
         let Some(ntb) = ntb.as_ref() else {
-            return nothing;
+            return Actions::default();
         };
 
+        if self.flapped.xchg(false, Relaxed) {
+            // Translations and scratchpads may be gone, even if the link is up again by now.
+            *announced = None;
+        }
         let is_up = ntb.link_is_up();
+        let was_open = handshake.is_open();
         if !is_up || self.broken.xchg(false, Relaxed) {
             // Whatever the peer writes for the old generation must not open the next session.
-            let was_open = handshake.is_open();
-            if was_open || handshake.seen() != 0 {
-                handshake.restart(new_generation());
-            }
+            handshake.restart(new_generation());
             *announced = None;
+        }
+        let theirs = if is_up { self.read(ntb) } else { None };
+        let mut actions = handshake.step(theirs);
+        actions.close |= was_open && !handshake.is_open();
+        if actions.close || !is_up {
             self.close_session();
-            if !is_up {
-                self.set_state(State::Down);
-                return Outcome {
-                    kept: !was_open,
-                    peer: None,
-                };
-            }
+            self.close_windows(ntb);
+            *announced = None;
         }
-        if self.state() == State::Down {
-            self.set_state(State::Waiting);
+        match (is_up, self.state()) {
+            (false, _) => self.set_state(State::Down),
+            (true, State::Up) if !actions.close => {}
+            (true, _) => self.set_state(State::Waiting),
         }
-        let plan = match self.plan_windows(ntb) {
-            Ok(plan) => plan,
-            Err(error) => {
-                dev_err!(self.dev(), "the link cannot be used ({error:?})\n");
-                return nothing;
-            }
-        };
-        // Before the peer is told where to write.
-        if announced.is_none() && windows::open(ntb, plan).is_err() {
-            return nothing;
-        }
+        actions
+    }
 
-        let theirs = read(ntb).unwrap_or_else(|error| {
-            dev_err!(
-                self.dev(),
-                "the peer's announcement is no good: {}\n",
-                Shown(error)
-            );
-            None
-        });
-        let actions = handshake.step(theirs);
-        if actions.close {
-            self.close_session();
-            self.set_state(State::Waiting);
+    /// Does what the handshake asks for and announces it; returns the peer when the session is open.
+    fn act(&self, actions: Actions) -> Result<Option<Announcement>> {
+        let mut guard = self.setup.lock();
+        let Setup {
+            ntb,
+            handshake,
+            announced,
+            ..
+        } = &mut *guard;
+        let Some(ntb) = ntb.as_ref().filter(|_| self.state() != State::Down) else {
+            return Ok(None);
+        };
+
+        let plan = self.plan_windows(ntb)?;
+        if actions.empty || (handshake.ready() && announced.is_none()) {
+            windows::open(ntb, plan)?;
         }
         if actions.empty {
             self.empty_rings();
         }
         let wanted = self.announcement(plan, handshake);
         if *announced != Some(wanted) {
-            match write(ntb, &wanted) {
-                Ok(()) => *announced = Some(wanted),
-                Err(error) => dev_err!(
-                    self.dev(),
-                    "cannot announce this host to the peer ({error:?})\n"
-                ),
+            write(ntb, &wanted)?;
+            *announced = Some(wanted);
+        }
+        match handshake.peer().filter(|_| actions.open) {
+            Some(peer) => {
+                self.open_session(ntb, &peer)?;
+                Ok(Some(peer))
             }
+            None => Ok(None),
         }
-        let peer = theirs.filter(|_| actions.open).filter(|peer| {
-            self.open_session(ntb, peer)
-                .inspect_err(|error| {
-                    dev_err!(
-                        self.dev(),
-                        "cannot reach the peer's control block ({error:?})\n"
-                    )
-                })
-                .is_ok()
-        });
-        Outcome {
-            kept: !actions.close,
-            peer,
-        }
+    }
+
+    /// Reads the peer's announcement; one that makes no sense is none.
+    fn read(&self, ntb: &Device) -> Option<Announcement> {
+        read(ntb).unwrap_or_else(|error| {
+            self.complain(|| {
+                dev_err!(
+                    self.dev(),
+                    "the peer's announcement is no good: {}\n",
+                    Shown(error)
+                )
+            });
+            None
+        })
     }
 
     /// What the peer is to know of us.
@@ -190,7 +199,7 @@ impl Link {
             version_min: VERSION_MIN as u8,
             version_max: VERSION_MAX as u8,
             memory_window: plan.memory_window,
-            control: self.own.address(),
+            control: self.control,
             generation: handshake.generation(),
             seen: handshake.seen(),
             ready: handshake.ready(),
@@ -233,8 +242,10 @@ impl Link {
     /// Empties our ring, into which nobody writes at this point.
     fn empty_rings(&self) {
         self.receiver.lock().consumer = Consumer::new();
-        self.own.write(PRODUCER, 0);
-        self.own.write(CONSUMED, 0);
+        self.with_own(|own| {
+            own.write(PRODUCER, 0);
+            own.write(CONSUMED, 0);
+        });
     }
 
     /// Ends the session because the peer broke the rules; the handshake starts anew.
@@ -254,8 +265,9 @@ impl Link {
             return;
         }
         dev_info!(self.dev(), "link down\n");
-        role::with_borrower(|borrower| borrower.link_down(self));
+        // The lender first: it stops the DMA of devices whose borrower is gone.
         role::with_lender(|lender| lender.link_down(self));
+        role::with_borrower(|borrower| borrower.link_down(self));
     }
 
     /// Agrees on a version with the peer, learns its windows, and tells the roles.
@@ -290,31 +302,24 @@ impl Link {
             }
         }
         let answer = answer?;
-
-        let mut setup = self.setup.lock();
-        let ntb = setup.ntb.as_ref().ok_or(ENODEV)?;
-        let msi = ntb.outbound(answer.msi_window)?;
-        let msi_offset = answer.msi_offset.get();
-        if msi_offset
-            .checked_add(MSI_RANGE.1)
-            .is_none_or(|end| end > msi.size)
-        {
-            return Err(ERANGE);
-        }
-        let peer = Peer {
-            session: scope.session,
-            version: answer.version.get(),
-            memory: ntb.outbound(announcement.memory_window)?,
-            mmio: ntb.outbound(answer.mmio_window)?,
-            msi: msi.base.checked_add(msi_offset).ok_or(ERANGE)?,
-        };
-        if !(VERSION_MIN..=VERSION_MAX).contains(&peer.version) {
+        if answer.slot_size.get() != SLOT_SIZE as u32 {
             return Err(eprotonosupport());
         }
+        let peer = self.learn(
+            scope.session,
+            answer.version.get(),
+            &announcement,
+            (
+                answer.mmio_window,
+                answer.msi_window,
+                answer.msi_offset.get(),
+            ),
+        )?;
+
+        let mut setup = self.setup.lock();
         if self.session_id() != scope.session {
             return Err(enotconn());
         }
-        *self.peer.lock() = Some(peer);
         setup.told_up = true;
         self.set_state(State::Up);
         drop(setup);
@@ -322,6 +327,46 @@ impl Link {
         dev_info!(self.dev(), "link up, protocol version {}\n", peer.version);
         role::with_borrower(|borrower| borrower.link_up(self));
         Ok(())
+    }
+
+    /// Notes what the peer told about itself: its windows, as they appear in this host.
+    ///
+    /// # Errors
+    ///
+    /// `EPROTONOSUPPORT`; `EINVAL`: no such window; `ERANGE`: its interrupt range does not lie in the window.
+    pub(super) fn learn(
+        &self,
+        session: u32,
+        version: u16,
+        announcement: &Announcement,
+        (mmio_window, msi_window, msi_offset): (u8, u8, u64),
+    ) -> Result<Peer> {
+        if !(VERSION_MIN..=VERSION_MAX).contains(&version) {
+            return Err(eprotonosupport());
+        }
+        self.with_device(|ntb| {
+            let msi = ntb.outbound(msi_window)?;
+            if msi_offset
+                .checked_add(MSI_RANGE.1)
+                .is_none_or(|end| end > msi.size)
+            {
+                return Err(ERANGE);
+            }
+            let peer = Peer {
+                session,
+                version,
+                memory: ntb.outbound(announcement.memory_window)?,
+                mmio: ntb.outbound(mmio_window)?,
+                msi: msi.base.checked_add(msi_offset).ok_or(ERANGE)?,
+            };
+            *self.peer.lock() = Some(peer);
+            Ok(peer)
+        })
+    }
+
+    /// The announcement the session was opened for.
+    pub(super) fn announced_peer(&self) -> Option<Announcement> {
+        self.setup.lock().handshake.peer()
     }
 
     /// Says goodbye: the peer sees at once that nobody is here. For the device's removal.

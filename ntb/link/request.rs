@@ -104,7 +104,11 @@ impl Link {
     /// # Errors
     ///
     /// As [`Link::request`].
-    pub fn request_atomic<R: Request>(&self, scope: Scope, request: &R) -> Result<R::Reply, Refusal> {
+    pub fn request_atomic<R: Request>(
+        &self,
+        scope: Scope,
+        request: &R,
+    ) -> Result<R::Reply, Refusal> {
         // SAFETY: A hint to the CPU has no requirements.
         self.round_trip(scope, request, ATOMIC_TIMEOUT, || unsafe {
             bindings::cpu_relax()
@@ -145,9 +149,17 @@ impl Link {
 
         let at = reply_slot(guard.tag);
         loop {
-            if self.own.read(at) == sequence {
-                self.own.copy(at, &mut slot);
-                break;
+            let is_there = self.with_own(|own| {
+                let is_there = own.read(at) == sequence;
+                if is_there {
+                    own.copy(at, &mut slot);
+                }
+                is_there
+            });
+            match is_there {
+                Some(true) => break,
+                Some(false) => {}
+                None => return Err(enotconn().into()),
             }
             if self.session_id() != scope.session {
                 return Err(enotconn().into());
@@ -174,7 +186,10 @@ impl Link {
         }
 
         // A hostile count can only make us believe that there is no room.
-        match session.producer.space(self.own.read(CONSUMED)) {
+        let consumed = self
+            .with_own(|own| own.read(CONSUMED))
+            .ok_or_else(enotconn)?;
+        match session.producer.space(consumed) {
             Ok(1..) => {}
             _ => return Err(EAGAIN),
         }

@@ -4,8 +4,7 @@
 
 use super::{
     Link,
-    Slot,
-    State, //
+    Slot, //
 };
 use crate::{
     role,
@@ -28,13 +27,17 @@ use devlend_protocol::{
     VersionReply,
     CONSUMED,
     PRODUCER,
+    REQUEST_SLOTS,
     SLOT_SIZE,
     VERSION_MAX,
     VERSION_MIN, //
 };
 use kernel::{
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
     workqueue::WorkItem, //
 };
 
@@ -108,10 +111,15 @@ impl WorkItem<WORK> for Link {
 
     fn run(this: Arc<Self>) {
         let mut buffers = this.serving.lock();
-        while this.take(&mut buffers.request) {
+        // A peer that never stops sending must not keep this worker for ever.
+        for _ in 0..REQUEST_SLOTS {
+            if !this.take(&mut buffers.request) {
+                return;
+            }
             this.counters.received.count();
             serve(&this, &mut buffers);
         }
+        let _ = this.queue.enqueue::<Arc<Self>, WORK>(this.clone());
     }
 }
 
@@ -123,7 +131,10 @@ impl Link {
         if self.session.lock().is_none() {
             return false;
         }
-        match receiver.consumer.pending(self.own.read(PRODUCER)) {
+        let Some(producer) = self.with_own(|own| own.read(PRODUCER)) else {
+            return false;
+        };
+        match receiver.consumer.pending(producer) {
             Ok(0) => return false,
             Ok(_) => {}
             Err(overrun) => {
@@ -138,7 +149,7 @@ impl Link {
                 return false;
             }
         }
-        self.own.copy(request_slot(receiver.consumer.next), slot);
+        self.with_own(|own| own.copy(request_slot(receiver.consumer.next), slot));
         receiver.consumer.advance();
         if let Some(session) = &mut *self.session.lock() {
             session.peer.publish(CONSUMED, receiver.consumer.next);
@@ -162,11 +173,13 @@ fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
         Ok(parsed) => parsed,
         Err(malformed) => {
             link.counters.refused.count();
-            dev_warn!(
-                link.dev(),
-                "malformed message from the peer: {}\n",
-                Shown(malformed)
-            );
+            link.complain(|| {
+                dev_warn!(
+                    link.dev(),
+                    "malformed message from the peer: {}\n",
+                    Shown(malformed)
+                )
+            });
             return;
         }
     };
@@ -186,7 +199,7 @@ fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
     let answer = match incoming.kind() {
         Ok(Kind::Version) => version(link, &mut incoming),
         // A role may be asked only after the versions are agreed; and a kind that is none is refused by name.
-        Ok(kind) if !kind.is_event() && link.state() == State::Up => {
+        Ok(kind) if !kind.is_event() && link.answered.load(Relaxed) == session => {
             role::with_lender(|lender| lender.request(link, &mut incoming))
                 .unwrap_or(Err(Status::NotFound))
         }
@@ -237,6 +250,22 @@ fn version(link: &Link, incoming: &mut Incoming<'_>) -> Result<(), Status> {
         );
         return Err(Status::Version);
     };
+    if asked.slot_size.get() != SLOT_SIZE as u32
+        || Features::from_bits(asked.features.get()).is_none()
+    {
+        return Err(Status::Version);
+    }
+    let session = link.session_id();
+    let announcement = link.announced_peer().ok_or(Status::Gone)?;
+    let windows = (asked.mmio_window, asked.msi_window, asked.msi_offset.get());
+    link.learn(session, version, &announcement, windows)
+        .map_err(|error| {
+            link.complain(|| {
+                dev_err!(link.dev(), "the peer's windows make no sense ({error:?})\n")
+            });
+            Status::Malformed
+        })?;
+    link.answered.store(session, Relaxed);
 
     let plan = link.plan().ok_or(Status::Gone)?;
     incoming.reply::<Version>(&VersionReply {

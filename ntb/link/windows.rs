@@ -37,7 +37,7 @@ impl Link {
             windows.push(window, GFP_KERNEL)?;
         }
         // CAST: A small constant.
-        let control = (self.own.address(), CONTROL_SIZE as u64);
+        let control = (self.control, CONTROL_SIZE as u64);
         let plan = plan(&windows, memory::ram_end(), control).map_err(|error| {
             dev_err!(device.dev(), "no window plan: {}\n", Shown(error));
             ENOSPC
@@ -57,7 +57,20 @@ impl Link {
     }
 }
 
-/// Opens the windows that stay as they are while the link is up. The MMIO window opens with a lease. May sleep.
+impl Link {
+    /// Takes this host's memory and interrupts away from the peer: what was lent to us over the old session must not
+    /// reach them any more. May sleep.
+    pub(super) fn close_windows(&self, device: &Device) {
+        if let Some(plan) = self.plan() {
+            device.clear_translation(plan.memory_window);
+            if plan.msi_window != plan.memory_window {
+                device.clear_translation(plan.msi_window);
+            }
+        }
+    }
+}
+
+/// Opens the windows that stay open for a session. The MMIO window opens with a lease. May sleep.
 pub(super) fn open(device: &Device, plan: &Plan) -> Result {
     let set = |index, base, size| {
         device

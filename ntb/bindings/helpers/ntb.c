@@ -98,8 +98,3 @@ __rust_helper int rust_helper_ntb_peer_spad_write(struct ntb_dev *ntb, int pidx,
 {
 	return ntb_peer_spad_write(ntb, pidx, sidx, val);
 }
-
-__rust_helper struct ntb_dev *rust_helper_dev_ntb(struct device *dev)
-{
-	return dev_ntb(dev);
-}

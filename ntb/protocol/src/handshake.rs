@@ -55,6 +55,11 @@ impl Handshake {
         self.peer.map_or(0, |peer| peer.generation)
     }
 
+    /// The peer's latest announcement.
+    pub const fn peer(&self) -> Option<Announcement> {
+        self.peer
+    }
+
     /// Whether our rings are empty and the peer may write.
     pub const fn ready(&self) -> bool {
         self.ready
