@@ -6,7 +6,7 @@
 //! ask after it. Between two looks at a long-running command others get their turn. Lock files, rather than the
 //! socket's queue, keep the turns: the wait can be bounded.
 
-use std::io::{ErrorKind, Write};
+use std::io::{BufReader, BufWriter, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -26,7 +26,7 @@ const FIRST_TURN: Duration = Duration::from_millis(300);
 /// The pause between two looks at a command that runs for longer, when others get their turn.
 const PAUSE: Duration = Duration::from_millis(200);
 
-type Connection<'a> = Qga<Stream<std::io::BufReader<&'a UnixStream>, &'a UnixStream>>;
+type Connection<'a> = Qga<Stream<BufReader<&'a UnixStream>, BufWriter<&'a UnixStream>>>;
 
 /// The agent of one host.
 #[derive(Clone, Debug)]
@@ -116,7 +116,11 @@ impl Agent {
         let _turn = self.turns.take(limit).context("at the guest agent")?;
         let stream = UnixStream::connect(&self.socket)
             .with_context(|| format!("connecting to {}: is the host on?", self.socket.display()))?;
-        let mut agent = Qga::from_stream(&stream);
+        // Unbuffered, every word of a request would be an interrupt in the guest.
+        let mut agent = Qga::new(Stream::new(
+            BufReader::new(&stream),
+            BufWriter::new(&stream),
+        ));
         // An agent that is not there yet (or is being restarted) loses what it is sent: ask again.
         loop {
             stream.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -194,6 +198,6 @@ fn look(
             return Ok(None);
         }
         std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(100));
+        pause = (pause * 3 / 2).min(Duration::from_millis(50));
     }
 }
