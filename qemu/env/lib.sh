@@ -28,6 +28,12 @@ LOGS=$CACHE/logs
 # Sockets, consoles and disks of a running bed: a short path (a UNIX socket's has at most 107 bytes), one a checkout.
 RUN_DIR=${DEVLEND_RUN:-${TMPDIR:-/tmp}/devlend-$(printf %s "$TOP" | sha256sum | cut -c1-8)}
 
+# The first Debian archive apt knows.
+archive() {
+    apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
+        awk -F'|' '$1 == "Debian" && $2 == "Debian" { print $3; exit }'
+}
+
 # The Debian mirror this machine itself uses; DEVLEND_MIRROR overrides it.
 mirror() {
     if [ -n "${DEVLEND_MIRROR:-}" ]; then
@@ -35,8 +41,12 @@ mirror() {
         return
     fi
     local uri
-    uri=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
-        awk -F'|' '$1 == "Debian" && $2 == "Debian" { print $3; exit }')
+    uri=$(archive)
+    if [ -z "$uri" ]; then
+        # A fresh machine has no package lists, and so no names of archives.
+        apt-get update >/dev/null 2>&1 || true
+        uri=$(archive)
+    fi
     [ -n "$uri" ] || die "apt knows no Debian archive on this machine: run 'apt-get update', or set DEVLEND_MIRROR=URI"
     echo "$uri"
 }
