@@ -36,6 +36,7 @@ use devlend_protocol::{
     Plan,
     Producer,
     Version,
+    Windows,
     CONSUMED,
     MSI_RANGE,
     PRODUCER,
@@ -283,12 +284,7 @@ impl Link {
             max: VERSION_MAX.into(),
             slot_size: (SLOT_SIZE as u32).into(),
             features: Features::empty().bits().into(),
-            mmio_window: plan.mmio_window,
-            msi_window: plan.msi_window,
-            msi_offset: plan.msi_offset.into(),
-            dma_needed: plan.dma_needed.into(),
-            dma_available: plan.dma_available.into(),
-            ..Default::default()
+            windows: plan.into(),
         };
         let scope = Scope {
             session: self.session_id(),
@@ -309,11 +305,7 @@ impl Link {
             scope.session,
             answer.version.get(),
             &announcement,
-            (
-                answer.mmio_window,
-                answer.msi_window,
-                answer.msi_offset.get(),
-            ),
+            &answer.windows,
         )?;
 
         let mut setup = self.setup.lock();
@@ -339,13 +331,14 @@ impl Link {
         session: u32,
         version: u16,
         announcement: &Announcement,
-        (mmio_window, msi_window, msi_offset): (u8, u8, u64),
+        windows: &Windows,
     ) -> Result<Peer> {
         if !(VERSION_MIN..=VERSION_MAX).contains(&version) {
             return Err(eprotonosupport());
         }
         self.with_device(|ntb| {
-            let msi = ntb.outbound(msi_window)?;
+            let msi = ntb.outbound(windows.msi_window)?;
+            let msi_offset = windows.msi_offset.get();
             if msi_offset
                 .checked_add(MSI_RANGE.1)
                 .is_none_or(|end| end > msi.size)
@@ -356,7 +349,7 @@ impl Link {
                 session,
                 version,
                 memory: ntb.outbound(announcement.memory_window)?,
-                mmio: ntb.outbound(mmio_window)?,
+                mmio: ntb.outbound(windows.mmio_window)?,
                 msi: msi.base.checked_add(msi_offset).ok_or(ERANGE)?,
             };
             *self.peer.lock() = Some(peer);

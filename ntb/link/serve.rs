@@ -257,8 +257,7 @@ fn version(link: &Link, incoming: &mut Incoming<'_>) -> Result<(), Status> {
     }
     let session = link.session_id();
     let announcement = link.announced_peer().ok_or(Status::Gone)?;
-    let windows = (asked.mmio_window, asked.msi_window, asked.msi_offset.get());
-    link.learn(session, version, &announcement, windows)
+    link.learn(session, version, &announcement, &asked.windows)
         .map_err(|error| {
             link.complain(|| {
                 dev_err!(link.dev(), "the peer's windows make no sense ({error:?})\n")
@@ -272,11 +271,7 @@ fn version(link: &Link, incoming: &mut Incoming<'_>) -> Result<(), Status> {
         version: version.into(),
         slot_size: (SLOT_SIZE as u32).into(),
         features: Features::empty().bits().into(),
-        mmio_window: plan.mmio_window,
-        msi_window: plan.msi_window,
-        msi_offset: plan.msi_offset.into(),
-        dma_needed: plan.dma_needed.into(),
-        dma_available: plan.dma_available.into(),
+        windows: plan.into(),
         ..Default::default()
     });
     Ok(())

@@ -85,6 +85,7 @@ pub use self::{
         Revoked,
         Version,
         VersionReply,
+        Windows,
         HEADER_SIZE,
         IMAGE_CHUNK,
         MAX_BODY,

@@ -37,6 +37,7 @@ pub use self::{
         Revoked,
         Version,
         VersionReply,
+        Windows,
         IMAGE_CHUNK, //
     },
     header::{

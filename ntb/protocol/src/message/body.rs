@@ -32,7 +32,10 @@ use crate::{
         Kind,
         MAX_BODY, //
     },
-    window::NoSpace, //
+    window::{
+        NoSpace,
+        Plan, //
+    },
 };
 
 /// A request body, and with it the body of the reply.
@@ -80,17 +83,9 @@ body! { 0,
     pub struct Empty {}
 }
 
-body! { 40,
-    /// The first request on a link, by both sides: versions, and what the sender has set up for its peer.
-    pub struct Version {
-        /// Lowest version the sender speaks.
-        pub min: U16,
-        /// Highest version the sender speaks.
-        pub max: U16,
-        /// [`SLOT_SIZE`](crate::SLOT_SIZE) of the sender.
-        pub slot_size: U32,
-        /// [`Features`](crate::Features) the sender has.
-        pub features: U32,
+body! { 28,
+    /// What a host has set up for its peer.
+    pub struct Windows {
         /// Index of the receiver's window that will show the sender's device registers.
         pub mmio_window: u8,
         /// Index of the receiver's window in which the sender's message-interrupt range lies.
@@ -106,6 +101,35 @@ body! { 40,
     }
 }
 
+impl From<&Plan> for Windows {
+    fn from(plan: &Plan) -> Self {
+        Self {
+            mmio_window: plan.mmio_window,
+            msi_window: plan.msi_window,
+            reserved: [0; 2],
+            msi_offset: plan.msi_offset.into(),
+            dma_needed: plan.dma_needed.into(),
+            dma_available: plan.dma_available.into(),
+        }
+    }
+}
+
+body! { 40,
+    /// The first request on a link, by both sides: versions, and what the sender has set up for its peer.
+    pub struct Version {
+        /// Lowest version the sender speaks.
+        pub min: U16,
+        /// Highest version the sender speaks.
+        pub max: U16,
+        /// [`SLOT_SIZE`](crate::SLOT_SIZE) of the sender.
+        pub slot_size: U32,
+        /// [`Features`](crate::Features) the sender has.
+        pub features: U32,
+        /// What the sender has set up.
+        pub windows: Windows,
+    }
+}
+
 body! { 40,
     /// The version agreed on, and what the answering host has set up for its peer.
     pub struct VersionReply {
@@ -117,18 +141,8 @@ body! { 40,
         pub slot_size: U32,
         /// The [`Features`](crate::Features) both sides have.
         pub features: U32,
-        /// As in [`Version`].
-        pub mmio_window: u8,
-        /// As in [`Version`].
-        pub msi_window: u8,
-        /// 0.
-        pub reserved: [u8; 2],
-        /// As in [`Version`].
-        pub msi_offset: U64,
-        /// As in [`Version`].
-        pub dma_needed: U64,
-        /// As in [`Version`].
-        pub dma_available: U64,
+        /// What the sender has set up.
+        pub windows: Windows,
     }
 }
 

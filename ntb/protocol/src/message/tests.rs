@@ -69,11 +69,11 @@ macro_rules! fields {
 #[test]
 fn every_body_is_pinned() {
     fields!(Header: 16, sequence @ 0 + 4, kind @ 4 + 2, length @ 6 + 2, tag @ 8 + 2, status @ 10 + 2, epoch @ 12 + 4);
-    fields!(Version: 40, min @ 0 + 2, max @ 2 + 2, slot_size @ 4 + 4, features @ 8 + 4, mmio_window @ 12 + 1,
-        msi_window @ 13 + 1, reserved @ 14 + 2, msi_offset @ 16 + 8, dma_needed @ 24 + 8, dma_available @ 32 + 8);
+    fields!(Windows: 28, mmio_window @ 0 + 1, msi_window @ 1 + 1, reserved @ 2 + 2, msi_offset @ 4 + 8,
+        dma_needed @ 12 + 8, dma_available @ 20 + 8);
+    fields!(Version: 40, min @ 0 + 2, max @ 2 + 2, slot_size @ 4 + 4, features @ 8 + 4, windows @ 12 + 28);
     fields!(VersionReply: 40, version @ 0 + 2, reserved0 @ 2 + 2, slot_size @ 4 + 4, features @ 8 + 4,
-        mmio_window @ 12 + 1, msi_window @ 13 + 1, reserved @ 14 + 2, msi_offset @ 16 + 8, dma_needed @ 24 + 8,
-        dma_available @ 32 + 8);
+        windows @ 12 + 28);
     fields!(List: 4, index @ 0 + 4);
     fields!(BarInfo: 12, size @ 0 + 8, flags @ 8 + 4);
     fields!(Offer: 88, address @ 0 + 4, vendor @ 4 + 2, device @ 6 + 2, class @ 8 + 4, revision @ 12 + 1,
@@ -98,11 +98,11 @@ fn every_body_is_pinned() {
 
 #[test]
 fn numbers_are_little_endian() {
-    let window = Version {
+    let windows = Windows {
         msi_offset: 0x0102_0304_0506_0708.into(),
         ..Default::default()
     };
-    assert_eq!(window.as_bytes()[16..24], [8, 7, 6, 5, 4, 3, 2, 1]);
+    assert_eq!(windows.as_bytes()[4..12], [8, 7, 6, 5, 4, 3, 2, 1]);
 }
 
 #[test]
