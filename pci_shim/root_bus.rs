@@ -20,7 +20,6 @@ use kernel::{
     error::to_result,
     new_mutex, pci,
     prelude::*,
-    str::BStr,
     sync::{
         aref::ARef,
         atomic::{
@@ -227,11 +226,6 @@ impl RootBus {
         self.disconnect();
     }
 
-    /// Whether [`Self::mark_gone`] was called.
-    pub fn is_gone(&self) -> bool {
-        self.bridge.is_gone()
-    }
-
     /// Returns where the function is on this host.
     pub fn address(&self) -> Address {
         Address {
@@ -242,28 +236,32 @@ impl RootBus {
         }
     }
 
-    /// Copies the name of the bound driver to `buffer`, cut to its length.
-    ///
-    /// Returns [`None`] if there is no driver, or if that is just being decided. May sleep, but not for long.
-    pub fn driver_name<'a>(&self, buffer: &'a mut [u8]) -> Option<&'a BStr> {
-        self.function()?.driver_name(buffer)
-    }
-
     /// Unbinds the driver and removes the bus and all that belongs to it.
     ///
     /// Does nothing if that was done before. If another task is at it, returns when that one is done. Afterwards the
     /// [`ConfigOps`] and this bus's share of the [`WindowBar`] are dropped.
+    ///
+    /// The rescan lock is not needed, and not taken, for a bus that was not scanned or is removed already: so its last
+    /// reference may be dropped in a task that holds that lock, or that is waited for with that lock held.
     pub fn remove(&self, why: Removal) {
-        // The last reference may be dropped in a task that holds the rescan lock, after an explicit removal.
-        if self.state.lock().is_none() {
-            return;
+        {
+            let mut state = self.state.lock();
+            if state.as_ref().is_none_or(|live| !live.scanned) {
+                self.tear_down(state.take());
+                return;
+            }
         }
         let _rescan = match why {
             Removal::Return => Some(RescanLock::new()),
             Removal::ParentUnbound => None,
         };
         let mut state = self.state.lock();
-        let Some(live) = state.take() else {
+        self.tear_down(state.take());
+    }
+
+    /// What [`Self::remove`] does, with `state` locked.
+    fn tear_down(&self, live: Option<Live>) {
+        let Some(live) = live else {
             return;
         };
 
@@ -351,31 +349,6 @@ impl Function {
             }
         }
         Ok(())
-    }
-
-    fn driver_name<'a>(&self, buffer: &'a mut [u8]) -> Option<&'a BStr> {
-        // SAFETY: By the type invariant.
-        let dev = unsafe { &raw mut (*self.0.as_ptr()).dev };
-        // Probe and removal hold the lock, for a minute at worst.
-        // SAFETY: As above.
-        if unsafe { bindings::device_trylock(dev) } == 0 {
-            return None;
-        }
-        // SAFETY: The lock keeps the driver, if there is one; its name is a C string.
-        let len = unsafe {
-            let driver = (*dev).driver;
-            if driver.is_null() {
-                None
-            } else {
-                let name = CStr::from_char_ptr((*driver).name).to_bytes();
-                let len = name.len().min(buffer.len());
-                ptr::copy_nonoverlapping(name.as_ptr(), buffer.as_mut_ptr(), len);
-                Some(len)
-            }
-        };
-        // SAFETY: Locked above.
-        unsafe { bindings::device_unlock(dev) };
-        Some(BStr::from_bytes(buffer.get(..len?)?))
     }
 }
 
