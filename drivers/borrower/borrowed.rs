@@ -3,13 +3,16 @@
 //! A lease, from this side: opened with the lender, checked, and given a root bus.
 
 use crate::{
+    bar::BarClaim,
     offer::Offer,
     remote::Remote,
     shadow::Shadow, //
 };
 use devlend_config::{
     check_bars,
+    present,
     Bar,
+    Malformed,
     Policy, //
 };
 use devlend_protocol::{
@@ -18,11 +21,16 @@ use devlend_protocol::{
     Image,
     Open,
     OpenReply,
+    Status,
     IMAGE_CHUNK, //
 };
 use kernel::{
+    new_mutex,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        Arc,
+        Mutex, //
+    },
 };
 use ntb::{
     errno::eproto,
@@ -45,11 +53,15 @@ use pci_shim::{
 const PAGE: u64 = 4096;
 
 /// A device we have.
+#[pin_data]
 pub(crate) struct Borrowed {
     /// Its bus.
     pub(crate) bus: Arc<RootBus>,
     /// Its configuration space.
     pub(crate) shadow: Arc<Shadow>,
+    /// There until the bus is removed, whoever removes it and however long this value lives.
+    #[pin]
+    claim: Mutex<Option<BarClaim>>,
 }
 
 /// An open lease that goes back to the lender unless it is put to use.
@@ -93,8 +105,7 @@ impl Borrowed {
         let bars = check(link, offer, peer, &reply)?;
         let plan = link.plan().ok_or(ENODEV)?;
         let (start, length) = extent(&bars, &reply, peer)?;
-        let image = fetch_image(link, lease.scope, reply.config_size.get())?;
-        let policy = Policy::of(&image).map_err(|malformed| {
+        let malformed = |malformed: Malformed| {
             dev_err!(
                 link.dev(),
                 "{}: its configuration space makes no sense: {}\n",
@@ -102,7 +113,12 @@ impl Borrowed {
                 Shown(malformed)
             );
             eproto()
-        })?;
+        };
+        let told = fetch_image(link, lease.scope, reply.config_size.get())?;
+        // An honest lender's image comes out as it is; of any other, nothing is left that we would not show.
+        let mut image = KVec::from_elem(0, told.len(), GFP_KERNEL)?;
+        present(&told, &bars, &mut image).map_err(malformed)?;
+        let policy = Policy::of(&image).map_err(malformed)?;
         let shadow = Shadow::new(
             link.clone(),
             lease.scope,
@@ -112,8 +128,9 @@ impl Borrowed {
             offer.clone(),
         )?;
         let window_start = peer.mmio.base.checked_add(start).ok_or_else(eproto)?;
+        let (claim, bar) = remote.bar.claim(link, peer.mmio.base)?;
         let bus = RootBus::new(Description {
-            bar: remote.claim_bar(peer.mmio.base)?,
+            bar,
             window_start,
             window_len: length,
             bus_start: reply
@@ -134,9 +151,15 @@ impl Borrowed {
                 "{}: no root bus for it ({error:?})\n",
                 Shown(offer.address)
             );
-            remote.release_bar();
         })?;
-        let borrowed = Arc::new(Self { bus, shadow }, GFP_KERNEL)?;
+        let borrowed = Arc::pin_init(
+            pin_init!(Self {
+                bus,
+                shadow,
+                claim <- new_mutex!(Some(claim), "devlend_bar_claim"),
+            }),
+            GFP_KERNEL,
+        )?;
         lease.kept = true;
         Ok(borrowed)
     }
@@ -147,22 +170,48 @@ impl Borrowed {
         self.bus.mark_gone();
     }
 
-    /// Removes the device and its bus. Sleeps for as long as its driver takes to let go.
-    pub(crate) fn remove(&self, why: Removal) {
-        self.bus.remove(why);
+    /// Whether the device is lost.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.shadow.is_gone()
     }
 
-    /// Ends the lease with the lender; if the link is down it has ended already.
-    pub(crate) fn clunk(&self, link: &Link) {
-        if !link.is_up() {
+    /// Removes the device and its bus. Sleeps for as long as its driver takes to let go. May be called more than once;
+    /// when it returns nothing lies in the NTB's BAR any more.
+    pub(crate) fn remove(&self, why: Removal) {
+        self.bus.remove(why);
+        drop(self.claim.lock().take());
+    }
+
+    /// Removes the device and ends the lease. To be called once. Sleeps for as long as the driver takes to let go.
+    pub(crate) fn end(&self, link: &Link, why: Removal) {
+        // The driver of a device that is lost cannot stop it, and frees the memory it may still be writing to: so the
+        // lender has to stop it first. Otherwise the driver needs the device until it is removed.
+        let is_lost = self.is_gone();
+        if is_lost {
+            self.clunk(link);
+        }
+        self.remove(why);
+        if !is_lost {
+            self.clunk(link);
+        }
+    }
+
+    /// Ends the lease with the lender, if that did not end with its session.
+    fn clunk(&self, link: &Link) {
+        let scope = self.shadow.scope();
+        if !link.peer().is_ok_and(|peer| peer.session == scope.session) {
             return;
         }
-        if let Err(refusal) = link.request(self.shadow.scope(), &Clunk {}) {
-            let error: Error = refusal.into();
-            dev_warn!(
-                link.dev(),
-                "the lender did not take the device back ({error:?}); it will when it notices\n"
-            );
+        match link.request(scope, &Clunk {}) {
+            // The lender has taken it back itself.
+            Ok(_) | Err(Refusal::Peer(Failure::Status(Status::Stale))) => {}
+            Err(refusal) => {
+                let error: Error = refusal.into();
+                dev_warn!(
+                    link.dev(),
+                    "the lender did not take the device back ({error:?}); it will when it notices\n"
+                );
+            }
         }
     }
 }

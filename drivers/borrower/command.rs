@@ -15,7 +15,10 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
-use ntb::shown::Shown;
+use ntb::{
+    errno::enotconn,
+    shown::Shown, //
+};
 use pci_shim::Removal;
 
 /// The offer that a line names.
@@ -80,11 +83,27 @@ pub(crate) fn borrow(remote: &Arc<Remote>, line: &[u8]) -> Result {
     }
 
     let borrowed = Borrowed::open(remote, &offer, &peer)?;
-    offer.begin(borrowed);
+    if let Err(error) = remote.begin(&offer, &borrowed) {
+        dev_err!(dev, "{} is no longer offered\n", Shown(offer.address));
+        borrowed.end(&remote.link, Removal::Return);
+        return Err(error);
+    }
+    // If the session ended before the lease was there to be lost, nobody else says so.
+    let is_same = remote
+        .link
+        .peer()
+        .is_ok_and(|now| now.session == peer.session);
+    if !is_same {
+        offer.lose();
+        return Err(enotconn());
+    }
     Ok(())
 }
 
-/// Returns a device. Sleeps for as long as its driver takes to let go.
+/// Returns a device. Sleeps for as long as its driver takes to let go, or until the NTB is removed.
+///
+/// The removal itself is a work item: it takes the PCI rescan lock, which whoever removes the NTB may hold while waiting
+/// for this function to return.
 pub(crate) fn give_back(remote: &Arc<Remote>, line: &[u8]) -> Result {
     let _one = remote.commands.lock();
     let offer = named(remote, line)?;
@@ -97,7 +116,6 @@ pub(crate) fn give_back(remote: &Arc<Remote>, line: &[u8]) -> Result {
         );
         return Err(ENOENT);
     }
-    offer.give_back(remote, Removal::Return);
-    remote.refresh();
-    Ok(())
+    offer.give_back();
+    remote.wait_for_end(&offer)
 }

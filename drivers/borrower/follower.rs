@@ -47,11 +47,15 @@ impl Follower {
     }
 
     fn add(&self, link: &Arc<Link>) -> Result {
-        if self.remote(link).is_some() {
+        // Held all along: two tasks may be told of the same link.
+        let mut remotes = self.remotes.lock();
+        if remotes.iter().any(|remote| Arc::ptr_eq(&remote.link, link)) {
             return Ok(());
         }
+        // Room first: what is made and then not kept would have to be taken away again.
+        remotes.reserve(1, GFP_KERNEL)?;
         let remote = Remote::new(link.clone(), self.queue.clone())?;
-        Ok(self.remotes.lock().push(remote, GFP_KERNEL)?)
+        Ok(remotes.push(remote, GFP_KERNEL)?)
     }
 }
 

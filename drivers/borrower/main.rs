@@ -9,6 +9,8 @@
 #[deny(unsafe_code)]
 mod attributes;
 #[deny(unsafe_code)]
+mod bar;
+#[deny(unsafe_code)]
 mod borrowed;
 #[deny(unsafe_code)]
 mod command;

@@ -28,12 +28,15 @@ use kernel::{
         WorkItem, //
     },
 };
-use ntb::sysfs::Dir;
+use ntb::{
+    shown::Shown,
+    sysfs::Dir, //
+};
 use pci_shim::Removal;
 
 /// Work that adds the device.
 pub(crate) const ATTACH: u64 = 0;
-/// Work that removes a device that is lost.
+/// Work that removes a device that is lost or to be returned.
 pub(crate) const DETACH: u64 = 1;
 
 /// Where an offer stands, seen from here.
@@ -50,6 +53,25 @@ pub(crate) enum State {
     Borrowed = 3,
     /// We had it; the link or the device is gone.
     Lost = 4,
+}
+
+/// How far a lease has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The device has not been added yet.
+    New,
+    /// The device is being added, or was.
+    InUse,
+    /// It is to be returned.
+    Returning,
+    /// Somebody removes the device and ends the lease; nobody else has to.
+    Ending,
+}
+
+/// A lease, from the moment the device can be added until the lender has it back.
+struct Held {
+    borrowed: Arc<Borrowed>,
+    phase: Phase,
 }
 
 /// What the lender says the device is.
@@ -69,10 +91,10 @@ pub(crate) struct Offer {
     pub(crate) ids: Ids,
     remote: Arc<Remote>,
     state: Atomic<u32>,
-    /// What there is while we have it. Taken out to be removed: a removal sleeps for long, and this lock must not be
-    /// held meanwhile.
+    /// What there is while we have it. Not held while the device is removed, which takes long; [`Phase::Ending`] says
+    /// that somebody is at it.
     #[pin]
-    lease: Mutex<Option<Arc<Borrowed>>>,
+    lease: Mutex<Option<Held>>,
     #[pin]
     dir: Mutex<Option<Dir>>,
     #[pin]
@@ -140,65 +162,129 @@ impl Offer {
         }
     }
 
-    pub(crate) fn set_state(&self, state: State) {
+    fn set_state(&self, state: State) {
         self.state.store(state as u32, Relaxed);
+    }
+
+    /// Changes the state if it is `from`: a device that was lost meanwhile stays so.
+    fn change_state(&self, from: State, to: State) -> bool {
+        self.state.cmpxchg(from as u32, to as u32, Relaxed).is_ok()
     }
 
     /// What there is while we have it.
     pub(crate) fn borrowed(&self) -> Option<Arc<Borrowed>> {
-        self.lease.lock().clone()
+        Some(self.lease.lock().as_ref()?.borrowed.clone())
     }
 
-    /// Whether we have it, or are about to.
+    /// Whether we have it, or are about to, or have not given it back yet.
     pub(crate) fn is_borrowed(&self) -> bool {
         self.lease.lock().is_some()
     }
 
     /// Epoch of our lease.
     pub(crate) fn epoch(&self) -> Option<u32> {
-        self.borrowed().map(|borrowed| borrowed.shadow.scope().epoch)
+        self.borrowed()
+            .map(|borrowed| borrowed.shadow.scope().epoch)
     }
 
     /// Begins to use a lease: the device is added in a work item.
     pub(crate) fn begin(self: &Arc<Self>, borrowed: Arc<Borrowed>) {
-        *self.lease.lock() = Some(borrowed);
-        self.set_state(State::Borrowing);
+        {
+            let mut lease = self.lease.lock();
+            *lease = Some(Held {
+                borrowed,
+                phase: Phase::New,
+            });
+            self.set_state(State::Borrowing);
+        }
         let _ = self.remote.queue.enqueue::<Arc<Self>, ATTACH>(self.clone());
     }
 
-    /// Makes everything about the device fail at once.
-    pub(crate) fn mark_gone(&self) {
-        if let Some(borrowed) = self.borrowed() {
-            borrowed.mark_gone();
-        }
-    }
-
-    /// The device is lost: it fails at once, and is removed in a work item.
+    /// The device is lost: it fails at once, and is removed in a work item. May sleep, but not for long.
     pub(crate) fn lose(self: &Arc<Self>) {
-        if self.is_borrowed() {
+        let borrowed = {
+            let lease = self.lease.lock();
+            let Some(held) = &*lease else { return };
             self.set_state(State::Lost);
-            self.mark_gone();
-            self.queue_removal();
-        }
+            held.borrowed.clone()
+        };
+        borrowed.mark_gone();
+        self.queue_detach();
     }
 
-    /// Queues the removal of a device that is lost. Does not sleep.
-    pub(crate) fn queue_removal(self: &Arc<Self>) {
+    /// Has a device removed whose shadow has found out that it is lost. Does not sleep.
+    pub(crate) fn lost(self: &Arc<Self>) {
         self.set_state(State::Lost);
+        self.queue_detach();
+    }
+
+    /// Has the device removed and returned, in a work item. False if that is under way, or if there is none.
+    pub(crate) fn give_back(self: &Arc<Self>) -> bool {
+        {
+            let mut lease = self.lease.lock();
+            match &mut *lease {
+                Some(held) if matches!(held.phase, Phase::New | Phase::InUse) => {
+                    held.phase = Phase::Returning;
+                }
+                _ => return false,
+            }
+        }
+        self.queue_detach();
+        true
+    }
+
+    fn queue_detach(self: &Arc<Self>) {
         let _ = self.remote.queue.enqueue::<Arc<Self>, DETACH>(self.clone());
     }
 
     /// Removes the device, and ends the lease. Sleeps for as long as its driver takes to let go.
-    pub(crate) fn give_back(&self, remote: &Remote, why: Removal) {
-        let Some(borrowed) = self.borrowed() else {
+    pub(crate) fn close(&self, why: Removal) {
+        if why == Removal::ParentUnbound {
+            if let Some(borrowed) = self.borrowed() {
+                borrowed.mark_gone();
+            }
+        }
+        if let Some(borrowed) = self.take(|_| true) {
+            self.end(borrowed, why);
             return;
+        }
+        // A work item may be at it.
+        match why {
+            Removal::Return => self.remote.wait_for_end_always(self),
+            // It may be waiting for the rescan lock, which our caller may hold: do it in its place. It finds the bus
+            // gone.
+            Removal::ParentUnbound => {
+                if let Some(borrowed) = self.borrowed() {
+                    borrowed.remove(why);
+                }
+            }
+        }
+    }
+
+    /// The lease, to be ended, if it is one that `is_due`; for one caller only.
+    fn take(&self, is_due: impl FnOnce(&Held) -> bool) -> Option<Arc<Borrowed>> {
+        let mut lease = self.lease.lock();
+        let held = (*lease).as_mut()?;
+        if held.phase == Phase::Ending || !is_due(held) {
+            return None;
+        }
+        held.phase = Phase::Ending;
+        Some(held.borrowed.clone())
+    }
+
+    /// Ends a lease that was [taken](Self::take).
+    fn end(&self, borrowed: Arc<Borrowed>, why: Removal) {
+        borrowed.end(&self.remote.link, why);
+        let held = {
+            let mut lease = self.lease.lock();
+            for state in [State::Borrowing, State::Borrowed] {
+                self.change_state(state, State::Available);
+            }
+            lease.take()
         };
-        borrowed.remove(why);
-        // Only now: as long as the lease is there the NTB's BAR stays claimed.
-        *self.lease.lock() = None;
-        borrowed.clunk(&remote.link);
+        drop(held);
         drop(borrowed);
-        remote.release_bar();
+        self.remote.lease_ended();
     }
 
     /// Shows the offer in sysfs. May sleep.
@@ -219,29 +305,37 @@ impl WorkItem<ATTACH> for Offer {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let Some(borrowed) = this.borrowed() else {
-            return;
+        let borrowed = {
+            let mut lease = this.lease.lock();
+            match &mut *lease {
+                Some(held) if held.phase == Phase::New => {
+                    held.phase = Phase::InUse;
+                    held.borrowed.clone()
+                }
+                // Returned before it began.
+                _ => return,
+            }
         };
         match borrowed.bus.scan() {
             Ok(()) => {
-                // Lost or returned while it was scanned: leave the state alone.
-                if this.state() == State::Borrowing {
-                    this.set_state(State::Borrowed);
+                if this.change_state(State::Borrowing, State::Borrowed) {
+                    dev_info!(
+                        this.remote.link.dev(),
+                        "borrowed {} as {}\n",
+                        Shown(this.address),
+                        borrowed.bus.address()
+                    );
                 }
-                dev_info!(
-                    this.remote.link.dev(),
-                    "borrowed {} as {}\n",
-                    ntb::shown::Shown(this.address),
-                    borrowed.bus.address()
-                );
             }
             Err(error) => {
-                dev_err!(
-                    this.remote.link.dev(),
-                    "borrowed {}, but it cannot be added ({error:?}); giving it back\n",
-                    ntb::shown::Shown(this.address)
-                );
-                this.queue_removal();
+                // Otherwise it was removed meanwhile.
+                if this.give_back() {
+                    dev_err!(
+                        this.remote.link.dev(),
+                        "borrowed {}, but it cannot be added ({error:?}); giving it back\n",
+                        Shown(this.address)
+                    );
+                }
             }
         }
     }
@@ -251,10 +345,14 @@ impl WorkItem<DETACH> for Offer {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        if let Some(borrowed) = this.borrowed() {
-            borrowed.mark_gone();
+        // By now there may be another lease, which is none of our business.
+        let due = this.take(|held| held.phase == Phase::Returning || held.borrowed.is_gone());
+        if let Some(borrowed) = due {
+            if borrowed.is_gone() {
+                borrowed.mark_gone();
+            }
+            this.end(borrowed, Removal::Return);
         }
-        this.give_back(&this.remote, Removal::Return);
         this.remote.refresh();
     }
 }

@@ -2,11 +2,13 @@
 
 //! The host at the other end of one link, and what it offers.
 //!
-//! Lock order: `commands`, then an offer's lease, then `offers`, then `bar`. A request is sent with none of them held
-//! but `commands`.
+//! Lock order: `commands`; `files`; `offers` or `closed`; an offer's lease. The lock in [`Bar`] is taken with none of them
+//! held but `commands`, and so is that of the claim on it. A request is sent with none held but `commands`.
 
 use crate::{
     attributes,
+    bar::Bar,
+    borrowed::Borrowed,
     offer::Offer, //
 };
 use devlend_protocol::{
@@ -16,10 +18,11 @@ use devlend_protocol::{
     Status, //
 };
 use kernel::{
-    impl_has_work, new_mutex, new_work,
+    impl_has_work, new_condvar, new_mutex, new_work,
     prelude::*,
     sync::{
         Arc,
+        CondVar,
         Mutex, //
     },
     workqueue::{
@@ -34,10 +37,7 @@ use ntb::{
     },
     queue::OwnedQueue, //
 };
-use pci_shim::{
-    Removal,
-    WindowBar, //
-};
+use pci_shim::Removal;
 
 /// No host offers more; a peer that says so is not believed.
 const MAX_OFFERS: u32 = 256;
@@ -54,11 +54,16 @@ pub(crate) struct Remote {
     pub(crate) commands: Mutex<()>,
     #[pin]
     offers: Mutex<KVec<Arc<Offer>>>,
-    /// The NTB's BAR while something borrowed lies in it.
-    #[pin]
-    bar: Mutex<Option<Arc<WindowBar>>>,
+    /// The NTB's BAR in which all that is borrowed lies.
+    pub(crate) bar: Arc<Bar>,
     #[pin]
     files: Mutex<Option<attributes::Files>>,
+    /// Set at the beginning of the end.
+    #[pin]
+    closed: Mutex<bool>,
+    /// `closed` was set, or a lease has ended.
+    #[pin]
+    changed: CondVar,
     #[pin]
     refresh: Work<Remote>,
 }
@@ -70,14 +75,17 @@ impl_has_work! {
 impl Remote {
     /// Shows the files of a link. May sleep.
     pub(crate) fn new(link: Arc<Link>, queue: Arc<OwnedQueue>) -> Result<Arc<Self>> {
+        let bar = Bar::new()?;
         let remote = Arc::pin_init(
             pin_init!(Self {
                 link,
                 queue,
                 commands <- new_mutex!((), "devlend_commands"),
                 offers <- new_mutex!(KVec::new(), "devlend_offers"),
-                bar <- new_mutex!(None, "devlend_bar"),
+                bar,
                 files <- new_mutex!(None, "devlend_files"),
+                closed <- new_mutex!(false, "devlend_closed"),
+                changed <- new_condvar!("devlend_changed"),
                 refresh <- new_work!("devlend_refresh"),
             }),
             GFP_KERNEL,
@@ -100,31 +108,23 @@ impl Remote {
             .cloned()
     }
 
-    /// The NTB BAR with the MMIO window, made claimable.
-    pub(crate) fn claim_bar(&self, address: u64) -> Result<Arc<WindowBar>> {
-        let mut slot = self.bar.lock();
-        if let Some(bar) = &*slot {
-            return Ok(bar.clone());
+    /// Begins to use a lease.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT`: the offer was withdrawn meanwhile, so that nobody would find the lease to end it.
+    pub(crate) fn begin(&self, offer: &Arc<Offer>, borrowed: &Arc<Borrowed>) -> Result {
+        let offers = self.offers.lock();
+        if !offers.iter().any(|other| Arc::ptr_eq(other, offer)) {
+            return Err(ENOENT);
         }
-        let bar = self
-            .link
-            .with_device(|ntb| WindowBar::new(ntb.pci(), address))?;
-        *slot = Some(bar.clone());
-        Ok(bar)
-    }
-
-    /// Gives the NTB BAR back if nothing borrowed lies in it any more.
-    pub(crate) fn release_bar(&self) {
-        let is_needed = self.offers.lock().iter().any(|offer| offer.is_borrowed());
-        if !is_needed {
-            let bar = self.bar.lock().take();
-            drop(bar);
-        }
+        offer.begin(borrowed.clone());
+        Ok(())
     }
 
     /// The link is down: what is borrowed is lost, at once for everybody who asks; removing it is queued.
     pub(crate) fn lose_all(self: &Arc<Self>) {
-        for offer in self.snapshot() {
+        for offer in self.offers.lock().iter() {
             offer.lose();
         }
         // What is not borrowed is offered no longer.
@@ -143,32 +143,61 @@ impl Remote {
 
     /// Takes everything away: for the end of the link or of the module. Sleeps for as long as drivers take to let go.
     pub(crate) fn close(&self, why: Removal) {
+        // Who waits in `return` gives up, and so does who lists the offers.
+        {
+            let mut closed = self.closed.lock();
+            *closed = true;
+            self.changed.notify_all();
+        }
         // Commands first: when their files are gone nobody borrows any more.
         let files = self.files.lock().take();
         let dir = files.map(attributes::Files::without_commands);
 
-        for offer in self.snapshot() {
-            if why == Removal::ParentUnbound {
-                offer.mark_gone();
-            }
-            offer.give_back(self, why);
+        // Nor is an offer added any more.
+        while let Some(offer) = {
+            let mut offers = self.offers.lock();
+            offers.pop()
+        } {
+            offer.close(why);
             offer.hide();
         }
-        self.offers.lock().clear();
-        self.release_bar();
         drop(dir);
     }
 
-    fn snapshot(&self) -> KVec<Arc<Offer>> {
-        let offers = self.offers.lock();
-        let mut snapshot = KVec::new();
-        for offer in offers.iter() {
-            // Without memory for the list nothing is done to the rest; their devices answer all ones anyway.
-            if snapshot.push(offer.clone(), GFP_KERNEL).is_err() {
-                break;
+    fn is_closed(&self) -> bool {
+        *self.closed.lock()
+    }
+
+    /// A lease has ended: wakes those who wait for that.
+    pub(crate) fn lease_ended(&self) {
+        let _closed = self.closed.lock();
+        self.changed.notify_all();
+    }
+
+    /// Waits until an offer has no lease.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV`: the link or the module goes away; `ERESTARTSYS`: a signal. The lease ends all the same.
+    pub(crate) fn wait_for_end(&self, offer: &Offer) -> Result {
+        let mut closed = self.closed.lock();
+        while offer.is_borrowed() {
+            if *closed {
+                return Err(ENODEV);
+            }
+            if self.changed.wait_interruptible(&mut closed) {
+                return Err(ERESTARTSYS);
             }
         }
-        snapshot
+        Ok(())
+    }
+
+    /// Waits until an offer has no lease, whatever else happens; not to be called with the PCI rescan lock held.
+    pub(crate) fn wait_for_end_always(&self, offer: &Offer) {
+        let mut closed = self.closed.lock();
+        while offer.is_borrowed() {
+            self.changed.wait(&mut closed);
+        }
     }
 
     /// Asks the lender for its offers. There are none while the link is down.
@@ -178,6 +207,10 @@ impl Remote {
             return Ok(listed);
         };
         for index in 0..MAX_OFFERS {
+            // The end of the link or of the module waits for one request at the most.
+            if self.is_closed() {
+                return Err(ENODEV);
+            }
             match self.link.request(
                 peer.scope(0),
                 &List {
@@ -197,6 +230,7 @@ impl Remote {
         let mut gone = KVec::new();
         {
             let mut offers = self.offers.lock();
+            gone.reserve(offers.len(), GFP_KERNEL)?;
             let mut index = 0;
             while let Some(offer) = offers.get(index) {
                 let is_listed = listed.iter().any(|other| offer.is(other));
@@ -223,9 +257,12 @@ impl Remote {
     fn add(self: &Arc<Self>, listed: &protocol::Offer) -> Result {
         let offer = Offer::new(self, listed)?;
         {
+            // Held until the offer is in the list, where `close` finds it.
             let files = self.files.lock();
             let Some(files) = &*files else { return Ok(()) };
+            self.offers.lock().reserve(1, GFP_KERNEL)?;
             offer.show(files.offers())?;
+            self.offers.lock().push(offer.clone(), GFP_KERNEL)?;
         }
         dev_info!(
             self.link.dev(),
@@ -234,7 +271,7 @@ impl Remote {
             listed.vendor.get(),
             listed.device.get()
         );
-        Ok(self.offers.lock().push(offer, GFP_KERNEL)?)
+        Ok(())
     }
 }
 
@@ -243,7 +280,7 @@ impl WorkItem for Remote {
 
     fn run(this: Arc<Self>) {
         let updated = this.list().and_then(|listed| this.update(&listed));
-        if let Err(error) = updated {
+        if let (Err(error), false) = (updated, this.is_closed()) {
             dev_err!(
                 this.link.dev(),
                 "cannot list the peer's offers ({error:?})\n"

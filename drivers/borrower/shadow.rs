@@ -109,6 +109,11 @@ impl Shadow {
         self.gone.store(true, Relaxed);
     }
 
+    /// Whether the device is lost. Does not sleep.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Relaxed)
+    }
+
     /// Judges a failed access: a refusal by policy costs nothing, all else is the end of the lease.
     fn failed(&self, refusal: Refusal) {
         if let Refusal::Peer(Failure::Status(Status::Denied)) = refusal {
@@ -120,14 +125,14 @@ impl Shadow {
                 self.link.dev(),
                 "no answer to a configuration access ({error:?}): the device is lost\n"
             );
-            self.offer.queue_removal();
+            self.offer.lost();
         }
     }
 }
 
 impl ConfigOps for Shadow {
     fn read(&self, offset: u16, size: u8) -> u32 {
-        if self.gone.load(Relaxed) {
+        if self.is_gone() {
             return !0;
         }
         if let Read::Shadow(value) = self.policy.read(&self.image.lock(), offset, size) {
@@ -152,10 +157,12 @@ impl ConfigOps for Shadow {
     }
 
     fn write(&self, offset: u16, size: u8, value: u32) {
-        if self.gone.load(Relaxed) {
+        let _order = self.order.lock();
+        // Inside: those who waited while one found out that the lender does not answer must not try it again, each of
+        // them for the whole of the time with interrupts off.
+        if self.is_gone() {
             return;
         }
-        let _order = self.order.lock();
         let write = self
             .policy
             .write(&mut self.image.lock(), &self.bars, offset, size, value);
