@@ -22,6 +22,8 @@ use crate::wait::{until, Seen};
 
 /// Longest path of a UNIX socket, in bytes.
 const SOCKET_PATH: usize = 107;
+/// Where the hosts' memory is: files that QEMU and ntb-emu share.
+const SHARED_MEMORY: &str = "/dev/shm";
 const RECORD: &str = "bed.json";
 
 /// Hosts joined by an emulated NTB.
@@ -148,7 +150,24 @@ impl Bed {
         })
     }
 
+    /// The hosts' memory is in files there; running out of it later would kill them without a word.
+    fn check_memory(&self) -> Result<()> {
+        let needed: u64 = self.hosts.iter().map(|host| host.options.memory).sum();
+        let stat = nix::sys::statvfs::statvfs(SHARED_MEMORY)
+            .with_context(|| format!("{SHARED_MEMORY} is needed for the hosts' memory"))?;
+        let free = stat.blocks_available() * stat.fragment_size();
+        ensure!(
+            free >= needed,
+            "{SHARED_MEMORY} has {} MiB free, the hosts' memory needs {}: make it larger, as with 'mount -o remount,size={}M {SHARED_MEMORY}'",
+            free >> 20,
+            needed >> 20,
+            (stat.blocks() * stat.fragment_size() + needed) >> 20
+        );
+        Ok(())
+    }
+
     fn power_on(&self) -> Result<()> {
+        self.check_memory()?;
         for host in &self.hosts {
             // ntb-emu opens the hosts' memory when it starts.
             fs::File::create(&host.ram)
@@ -293,7 +312,7 @@ fn tag(run_dir: &Path) -> String {
 }
 
 fn ram_file(tag: &str, host: &str) -> PathBuf {
-    PathBuf::from(format!("/dev/shm/devlend-{tag}-{host}"))
+    PathBuf::from(format!("{SHARED_MEMORY}/devlend-{tag}-{host}"))
 }
 
 #[cfg(test)]

@@ -34,10 +34,11 @@ pub struct Case {
 
 /// Holds the shared hosts between tests.
 pub struct Runner {
-    shared: Mutex<Option<Shared>>,
+    shared: Mutex<Option<Hosts>>,
 }
 
-struct Shared {
+/// Running hosts, and what has been seen of them.
+struct Hosts {
     bed: Bed,
     /// Lines of each host's kernel log that earlier tests have answered for.
     seen: Vec<usize>,
@@ -72,10 +73,9 @@ impl Runner {
             Body::Own(options, test) => {
                 // Two beds at once would be four virtual machines, too much for a small machine.
                 *slot = None;
-                let bed = start(options()?, "own")?;
-                let mut seen = vec![0; bed.hosts().len()];
-                let result = Pair::of(&bed).and_then(|pair| test(&pair));
-                judged(case, &bed, &mut seen, result)
+                let mut own = Hosts::start(options()?, "own")?;
+                let result = Pair::of(&own.bed).and_then(|pair| test(&pair));
+                own.judge(case, result)
             }
             Body::Bed(test) => self.shared(case, &mut slot, test),
             Body::Pair(test) => self.shared(case, &mut slot, |bed| {
@@ -89,19 +89,15 @@ impl Runner {
     fn shared(
         &self,
         case: &Case,
-        slot: &mut Option<Shared>,
+        slot: &mut Option<Hosts>,
         test: impl FnOnce(&Bed) -> Result<()>,
     ) -> Result<()> {
         let shared = match slot {
             Some(shared) => shared,
-            None => {
-                let bed = start(pair::options()?, "shared")?;
-                let seen = vec![0; bed.hosts().len()];
-                slot.insert(Shared { bed, seen })
-            }
+            None => slot.insert(Hosts::start(pair::options()?, "shared")?),
         };
         let result = test(&shared.bed);
-        let result = judged(case, &shared.bed, &mut shared.seen, result);
+        let result = shared.judge(case, result);
         if result.is_err() {
             // Whatever state it left: the next test starts from a known one.
             *slot = None;
@@ -110,26 +106,40 @@ impl Runner {
     }
 }
 
-fn start(mut options: Options, name: &str) -> Result<Bed> {
-    // Beside the checkout's own: `make play` may be running.
-    let mut run_dir = Environment::find()?.run_dir.into_os_string();
-    run_dir.push(format!("-{name}"));
-    options.run_dir = Some(PathBuf::from(run_dir));
-    Bed::start(options)
+impl Hosts {
+    fn start(mut options: Options, name: &str) -> Result<Self> {
+        // Beside the checkout's own: `make play` may be running.
+        let mut run_dir = Environment::find()?.run_dir.into_os_string();
+        run_dir.push(format!("-{name}"));
+        options.run_dir = Some(PathBuf::from(run_dir));
+        let seen = vec![0; options.hosts.len()];
+        let bed = Bed::start(options)?;
+        Ok(Self { bed, seen })
+    }
+
+    /// The verdict: the test's own, and that of the kernels. A failure leaves the consoles for a look.
+    fn judge(&mut self, case: &Case, result: Result<()>) -> Result<()> {
+        let kernels = kernels_are_content(&self.bed, &mut self.seen);
+        let verdict = match (result, kernels) {
+            (Ok(()), kernels) => kernels,
+            (Err(error), Ok(())) => Err(error),
+            (Err(error), Err(kernels)) => Err(error.context(format!("{kernels:#}"))),
+        };
+        verdict.map_err(|error| match save_consoles(case, &self.bed) {
+            Ok(directory) => error.context(format!("consoles: {}", directory.display())),
+            Err(unsaved) => error.context(format!("{unsaved:#}")),
+        })
+    }
 }
 
-/// The verdict: the test's own, and that of the kernels. A failure leaves the consoles for a look.
-fn judged(case: &Case, bed: &Bed, seen: &mut [usize], result: Result<()>) -> Result<()> {
-    let kernels = kernels_are_content(bed, seen);
-    let verdict = match (result, kernels) {
-        (Ok(()), kernels) => kernels,
-        (Err(error), Ok(())) => Err(error),
-        (Err(error), Err(kernels)) => Err(error.context(format!("{kernels:#}"))),
-    };
-    verdict.map_err(|error| match save_consoles(case, bed) {
-        Ok(directory) => error.context(format!("consoles: {}", directory.display())),
-        Err(unsaved) => error.context(format!("{unsaved:#}")),
-    })
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        // What is worth keeping has been saved.
+        match self.bed.down() {
+            Ok(()) => drop(fs::remove_dir_all(self.bed.run_dir())),
+            Err(error) => eprintln!("ending the hosts: {error:#}"),
+        }
+    }
 }
 
 /// The consoles hold the kernels' logs, those of a host that died included.
