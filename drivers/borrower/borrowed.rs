@@ -33,7 +33,10 @@ use kernel::{
     },
 };
 use ntb::{
-    errno::eproto,
+    errno::{
+        enotconn,
+        eproto, //
+    },
     link::{
         Link,
         Peer,
@@ -205,6 +208,8 @@ impl Borrowed {
         match link.request(scope, &Clunk {}) {
             // The lender has taken it back itself.
             Ok(_) | Err(Refusal::Peer(Failure::Status(Status::Stale))) => {}
+            // It does when it sees the session end.
+            Err(Refusal::Local(error)) if error == enotconn() => {}
             Err(refusal) => {
                 let error: Error = refusal.into();
                 dev_warn!(
