@@ -38,6 +38,12 @@ fn raw_dev(device: &Device) -> *mut bindings::device {
     unsafe { &raw mut (*raw(device)).dev }
 }
 
+/// A random number.
+pub fn random() -> u32 {
+    // SAFETY: The random number generator may be called from any context.
+    unsafe { bindings::get_random_u32() }
+}
+
 /// Finds a function by its address. May sleep.
 pub fn find(address: Address) -> Option<ARef<Device>> {
     // SAFETY: The call takes numbers only.
@@ -182,6 +188,22 @@ pub fn is_isolated(device: &Device) -> bool {
     unsafe { bindings::device_iommu_translates(raw_dev(device)) }
 }
 
+/// Whether there is an IOMMU that can confine the device: it tells the device's accesses from those of all others, and
+/// lets it raise its own interrupts only.
+pub fn can_be_confined(device: &Device) -> bool {
+    let dev = raw_dev(device);
+    // SAFETY: `device` is valid.
+    unsafe {
+        bindings::device_is_alone_in_iommu_group(dev) && bindings::device_has_isolated_msi(dev)
+    }
+}
+
+/// Whether an IOMMU confines the device to what is mapped for it. That may change with its driver, so it is asked for by
+/// the driver that is bound.
+pub fn is_confined(device: &Device<device::Core<'_>>) -> bool {
+    can_be_confined(device) && is_isolated(device)
+}
+
 /// The bound driver's name, if there is one. Sleeps while the device is being bound or unbound.
 ///
 /// # Errors
@@ -219,6 +241,26 @@ pub fn is_in_use(device: &Device) -> bool {
     unsafe {
         bindings::device_for_each_child(raw_dev(device), core::ptr::null_mut(), Some(visit)) != 0
     }
+}
+
+/// The name that was set with [`set_driver_override`], by us or by somebody else.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub fn driver_override(device: &Device) -> Result<Option<CString>> {
+    // No driver has a longer name; with one that matches none the device is as if without a driver.
+    let mut name = [0u8; 128];
+
+    // SAFETY: `device` is valid, and the name is copied into our bytes while it is locked.
+    let length = unsafe {
+        bindings::device_copy_driver_override(raw_dev(device), name.as_mut_ptr().cast(), name.len())
+    };
+    if length == 0 {
+        return Ok(None);
+    }
+    let name = CStr::from_bytes_until_nul(&name).map_err(|_| EINVAL)?;
+    Ok(Some(CString::try_from(name)?))
 }
 
 /// Lets only the driver of that name bind; with `None`, any that matches again. May sleep.
@@ -291,7 +333,7 @@ pub fn stop_dma(device: &Device) {
 }
 
 /// Resets the function and restores its configuration space; for callers that hold the device lock, as probe does.
-/// Sleeps.
+/// Sleeps: normally 0.1 s, up to a minute for a device that does not come back.
 ///
 /// # Errors
 ///
@@ -309,6 +351,23 @@ pub fn reset_locked(device: &Device<device::Core<'_>>) -> Result {
 pub fn try_reset(device: &Device) -> Result {
     // SAFETY: `device` is valid.
     to_result(unsafe { bindings::pci_try_reset_function(raw(device)) })
+}
+
+/// Calls `use_it` with the device locked, so that it is neither bound nor unbound meanwhile; `None` if somebody else has
+/// it locked.
+pub fn try_with_lock<R>(
+    device: &Device,
+    use_it: impl FnOnce(&Device<device::Core<'_>>) -> R,
+) -> Option<R> {
+    // SAFETY: `device` is valid; the lock is released below.
+    if unsafe { bindings::device_trylock(raw_dev(device)) } == 0 {
+        return None;
+    }
+    // SAFETY: The device lock is held. CAST: Devices of all contexts are transparent over `struct pci_dev`.
+    let result = use_it(unsafe { &*core::ptr::from_ref(device).cast() });
+    // SAFETY: Locked above.
+    unsafe { bindings::device_unlock(raw_dev(device)) };
+    Some(result)
 }
 
 /// A range of this host's physical addresses that a device may reach by DMA.

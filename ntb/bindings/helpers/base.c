@@ -113,12 +113,38 @@ __rust_helper int rust_helper_pci_domain_nr(struct pci_bus *bus)
 	return pci_domain_nr(bus);
 }
 
-__rust_helper void rust_helper_device_driver_override_lock(struct device *dev)
+static int count_device(struct device *dev, void *count)
 {
-	spin_lock(&dev->driver_override.lock);
+	++*(unsigned int *)count;
+	return 0;
 }
 
-__rust_helper void rust_helper_device_driver_override_unlock(struct device *dev)
+/* Whether an IOMMU can tell @dev's accesses from those of all other devices. */
+__rust_helper bool rust_helper_device_is_alone_in_iommu_group(struct device *dev)
 {
+	struct iommu_group *group = iommu_group_get(dev);
+	unsigned int count = 0;
+
+	if (!group)
+		return false;
+	iommu_group_for_each_dev(group, &count, count_device);
+	iommu_group_put(group);
+	return count == 1;
+}
+
+__rust_helper bool rust_helper_device_has_isolated_msi(struct device *dev)
+{
+	return msi_device_has_isolated_msi(dev);
+}
+
+/* Copies @dev's driver_override; returns its length, or zero if there is none or it does not fit with its end. */
+__rust_helper size_t rust_helper_device_copy_driver_override(struct device *dev, char *name, size_t size)
+{
+	ssize_t length = 0;
+
+	spin_lock(&dev->driver_override.lock);
+	if (dev->driver_override.name)
+		length = strscpy(name, dev->driver_override.name, size);
 	spin_unlock(&dev->driver_override.lock);
+	return length > 0 ? length : 0;
 }
