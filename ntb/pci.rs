@@ -343,16 +343,6 @@ pub fn reset_locked(device: &Device<device::Core<'_>>) -> Result {
     to_result(unsafe { bindings::pci_reset_function_locked(raw(device)) })
 }
 
-/// Resets the function and restores its configuration space. Sleeps, but not for the device lock.
-///
-/// # Errors
-///
-/// `EAGAIN`: somebody else has the device lock; `ENOTTY`: as [`reset_locked`].
-pub fn try_reset(device: &Device) -> Result {
-    // SAFETY: `device` is valid.
-    to_result(unsafe { bindings::pci_try_reset_function(raw(device)) })
-}
-
 /// Calls `use_it` with the device locked, so that it is neither bound nor unbound meanwhile; `None` if somebody else has
 /// it locked.
 pub fn try_with_lock<R>(

@@ -94,11 +94,7 @@ pub(crate) fn add_offer(address: Address) -> Result<Dir> {
         [
             sysfs_read!(c"state", |address, page| {
                 show(*address, page, |offer, page| {
-                    let state = if offer.lease.holder().is_some() {
-                        "lent"
-                    } else {
-                        "offered"
-                    };
+                    let state = if offer.is_taken() { "lent" } else { "offered" };
                     writeln!(page, "{state}")
                 })
             }),
@@ -117,7 +113,7 @@ pub(crate) fn add_offer(address: Address) -> Result<Dir> {
                 })
             }),
             sysfs_read!(c"previous_driver", |address, page| {
-                show(*address, page, |offer, page| match &offer.previous {
+                show(*address, page, |offer, page| match &offer.previous.driver {
                     Some(name) => writeln!(page, "{}", name.to_str().unwrap_or("")),
                     None => writeln!(page),
                 })

@@ -7,26 +7,25 @@ use crate::{
         self,
         Lending, //
     },
-    registry, //
-    serve,
+    previous::Previous,
+    registry,
+    serve, //
 };
 use devlend_protocol::{
     Address,
-    Isolation,
     LendCommand,
     LendWords, //
 };
 use kernel::{
-    pci::Device,
     prelude::*,
-    str::CString,
     sync::{
-        aref::ARef,
+        Arc,
         Mutex, //
     },
 };
 use ntb::{
     pci,
+    role,
     shown::Shown, //
 };
 
@@ -53,7 +52,7 @@ pub(crate) fn lend(commands: &Commands, line: &[u8]) -> Result {
         return Err(ENODEV);
     };
     let dev = (*device).as_ref();
-    if pci::is_bridge(&device) {
+    if pci::is_bridge(&device) || is_ntb(address) {
         dev_err!(dev, "a bridge cannot be lent, nor the NTB itself\n");
         return Err(EPERM);
     }
@@ -61,22 +60,12 @@ pub(crate) fn lend(commands: &Commands, line: &[u8]) -> Result {
         dev_err!(dev, "is lent already\n");
         return Err(EBUSY);
     }
-    let isolation = if pci::is_isolated(&device) {
-        Isolation::Iommu
-    } else if words.contains(LendWords::UNSAFE) {
-        dev_warn!(
-            dev,
-            "no IOMMU: the borrower's device can reach all of this host's memory\n"
-        );
-        Isolation::Unsafe
-    } else {
-        dev_err!(
-            dev,
-            "no IOMMU keeps the device from this host's memory; turn one on, or write \"{} unsafe\"\n",
-            Shown(address)
-        );
+    let accept_unsafe = words.contains(LendWords::UNSAFE);
+    // What can be known without taking the device from its driver.
+    if !accept_unsafe && !pci::can_be_confined(&device) {
+        driver::refuse_unsafe(&device);
         return Err(EPERM);
-    };
+    }
     if !words.contains(LendWords::FORCE) && pci::is_in_use(&device) {
         dev_err!(
             dev,
@@ -85,23 +74,30 @@ pub(crate) fn lend(commands: &Commands, line: &[u8]) -> Result {
         return Err(EBUSY);
     }
 
-    let previous = pci::driver_name(&device)?;
+    let previous = Arc::new(Previous::of(&device)?, GFP_KERNEL)?;
     pci::set_driver_override(&device, Some(driver::NAME))?;
     pci::release_driver(&device);
-    driver::expect(Some(Lending {
+    let lending = Lending {
         address,
-        previous: copy(&previous)?,
-        isolation,
-    }));
-    let attached = pci::attach_driver(&device);
-    driver::expect(None);
-    if let Err(error) = attached {
+        previous: previous.clone(),
+        accept_unsafe,
+    };
+    if let Err(error) = driver::bind(&device, lending) {
         dev_err!(dev, "could not be taken ({error:?}), giving it back\n");
-        restore(&device, &previous);
+        // From another driver, if one was faster than ours.
+        pci::release_driver(&device);
+        previous.restore(&device);
         return Err(error);
     }
     serve::announce(address);
     Ok(())
+}
+
+/// Whether an NTB that a link uses is at that address; not all have the class of a bridge.
+fn is_ntb(at: Address) -> bool {
+    let mut found = false;
+    role::for_each_link(|link| found |= pci::address(link.pci()) == at);
+    found
 }
 
 /// Takes a device back, and gives it to its previous driver. Sleeps for as long as that takes to bind.
@@ -125,37 +121,12 @@ fn reclaim_offer(address: Address, force: bool) -> Result {
             );
             return Err(EBUSY);
         }
-        let device: ARef<Device> = offer.device.clone();
-        (device, copy(&offer.previous)?)
+        (offer.device.clone(), offer.previous.clone())
     };
 
     pci::release_driver(&device);
-    restore(&device, &previous);
+    previous.restore(&device);
     Ok(())
-}
-
-/// Lets the previous driver bind again, if there was one.
-fn restore(device: &ARef<Device>, previous: &Option<CString>) {
-    let dev = (**device).as_ref();
-    if let Err(error) = pci::set_driver_override(device, None) {
-        dev_err!(dev, "driver_override could not be cleared ({error:?})\n");
-    }
-    let Some(previous) = previous else {
-        dev_info!(dev, "taken back; it had no driver before\n");
-        return;
-    };
-    match pci::attach_driver(device) {
-        Ok(()) => dev_info!(dev, "given back to {}\n", &**previous),
-        Err(error) => dev_warn!(
-            dev,
-            "{} did not take it back ({error:?}); is it still loaded?\n",
-            &**previous
-        ),
-    }
-}
-
-fn copy(name: &Option<CString>) -> Result<Option<CString>> {
-    Ok(name.as_deref().map(CString::try_from).transpose()?)
 }
 
 /// Its drop takes all devices back, by force where it must be.

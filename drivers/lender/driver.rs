@@ -7,6 +7,7 @@
 use crate::{
     attributes,
     offer::Offer,
+    previous::Previous,
     registry,
     serve, //
 };
@@ -24,9 +25,13 @@ use kernel::{
         DeviceId, //
     },
     prelude::*,
-    str::CString,
-    sync::global_lock, //
+    sync::{
+        global_lock,
+        Arc, //
+    },
+    try_init, //
 };
+use ntb::shown::Shown;
 
 /// Name of the driver.
 pub(crate) const NAME: &CStr = c"devlend_lender";
@@ -36,14 +41,20 @@ pub(crate) struct Lending {
     /// Which device.
     pub(crate) address: Address,
     /// Who had it.
-    pub(crate) previous: Option<CString>,
-    /// What holds it back.
-    pub(crate) isolation: Isolation,
+    pub(crate) previous: Arc<Previous>,
+    /// Lend it even if no IOMMU holds it back.
+    pub(crate) accept_unsafe: bool,
+}
+
+/// A command's wish, and what came of it: the driver core does not hand on why a probe failed.
+struct Wish {
+    lending: Lending,
+    refusal: Option<Error>,
 }
 
 global_lock! {
     // SAFETY: Initialised in `init`, before the first use.
-    unsafe(uninit) static LENDING: Mutex<Option<Lending>> = None;
+    unsafe(uninit) static WISH: Mutex<Option<Wish>> = None;
 }
 
 /// Prepares the driver.
@@ -54,12 +65,28 @@ global_lock! {
 #[expect(unsafe_code)]
 pub(crate) unsafe fn init() {
     // SAFETY: The caller promises that this is the one call, and the first use.
-    unsafe { LENDING.init() };
+    unsafe { WISH.init() };
 }
 
-/// Lets the driver bind to a device; `None` ends it.
-pub(crate) fn expect(lending: Option<Lending>) {
-    *LENDING.lock() = lending;
+/// Binds the driver to a device that no driver is bound to. Sleeps.
+///
+/// # Errors
+///
+/// Why the driver did not take it; `EBUSY`: another driver did.
+pub(crate) fn bind(device: &pci::Device, lending: Lending) -> Result {
+    let address = lending.address;
+    *WISH.lock() = Some(Wish {
+        lending,
+        refusal: None,
+    });
+    let attached = ntb::pci::attach_driver(device);
+    let wish = WISH.lock().take();
+
+    if let Some(refusal) = wish.and_then(|wish| wish.refusal) {
+        return Err(refusal);
+    }
+    attached?;
+    registry::lock().find(address).map(drop).ok_or(EBUSY)
 }
 
 kernel::pci_device_table!(
@@ -84,7 +111,10 @@ impl pci::Driver for LenderDriver {
         device: &'bound pci::Device<Core<'_>>,
         _info: &'bound Self::IdInfo,
     ) -> impl PinInit<Self, Error> + 'bound {
-        take(device).map(|address| Self { address })
+        // The offer is made when there is memory for what is initialised: nothing can fail after it.
+        try_init!(Self {
+            address: take(device)?,
+        }? Error)
     }
 
     fn unbind<'bound>(device: &'bound pci::Device<Core<'_>>, this: Pin<&Self>) {
@@ -92,21 +122,37 @@ impl pci::Driver for LenderDriver {
     }
 }
 
-/// Resets the device and offers it.
+/// Takes the device if a command wishes so, and tells the command why not.
 fn take(device: &pci::Device<Core<'_>>) -> Result<Address> {
-    let lending = LENDING.lock().take();
-    let Some(Lending {
-        address,
-        previous,
-        isolation,
-    }) = lending.filter(|lending| lending.address == ntb::pci::address(device))
-    else {
+    let address = ntb::pci::address(device);
+    let wished = WISH
+        .lock()
+        .as_ref()
+        .filter(|wish| wish.lending.address == address)
+        .map(|wish| (wish.lending.previous.clone(), wish.lending.accept_unsafe));
+    let Some((previous, accept_unsafe)) = wished else {
         dev_err!(
             device,
             "write the address to /sys/kernel/devlend/lender/lend to lend a device\n"
         );
         return Err(EPERM);
     };
+
+    let offered = offer(device, address, previous, accept_unsafe);
+    if let (Err(error), Some(wish)) = (&offered, WISH.lock().as_mut()) {
+        wish.refusal = Some(*error);
+    }
+    offered.map(|()| address)
+}
+
+/// Resets the device and offers it.
+fn offer(
+    device: &pci::Device<Core<'_>>,
+    address: Address,
+    previous: Arc<Previous>,
+    accept_unsafe: bool,
+) -> Result {
+    let isolation = isolation(device, accept_unsafe)?;
 
     ntb::pci::enable(device)?;
     ntb::pci::stop_dma(device);
@@ -118,53 +164,83 @@ fn take(device: &pci::Device<Core<'_>>) -> Result<Address> {
     }
 
     let offered = (|| {
-        let dir = attributes::add_offer(address)?;
-        let mut registry = registry::lock();
+        // An offer that is dropped takes its directory along, whose files look offers up: so no failure under the lock.
+        registry::lock().offers.reserve(1, GFP_KERNEL)?;
         let offer = Offer {
             address,
             device: (&**device).into(),
             previous,
             isolation,
             bars: ntb::pci::bars(device),
-            lease: Lease::new(registry.last_epoch),
+            lease: Lease::default(),
             active: None,
-            dir: Some(dir),
+            is_unclean: false,
+            dir: Some(attributes::add_offer(address)?),
         };
-        Ok(registry.offers.push(offer, GFP_KERNEL)?)
+        let pushed = registry::lock().offers.push_within_capacity(offer);
+        pushed.map_err(|_| ENOMEM)
     })();
     if let Err(error) = offered {
         ntb::pci::disable(device);
         return Err(error);
     }
     dev_info!(device, "offered ({})\n", isolation.as_str());
-    Ok(address)
+    Ok(())
+}
+
+/// What holds the device back, now that it is ours: with another driver an IOMMU may treat it otherwise.
+fn isolation(device: &pci::Device<Core<'_>>, accept_unsafe: bool) -> Result<Isolation> {
+    if ntb::pci::is_confined(device) {
+        return Ok(Isolation::Iommu);
+    }
+    if !accept_unsafe {
+        refuse_unsafe(device);
+        return Err(EPERM);
+    }
+    dev_warn!(
+        device,
+        "no IOMMU: the borrower's device can reach all of this host's memory\n"
+    );
+    Ok(Isolation::Unsafe)
+}
+
+/// Says why a device is not lent.
+pub(crate) fn refuse_unsafe(device: &pci::Device) {
+    dev_err!(
+        device,
+        "no IOMMU keeps the device from this host's memory; turn one on, or write \"{} unsafe\"\n",
+        Shown(ntb::pci::address(device))
+    );
 }
 
 /// Ends the lease by force, if there is one, and forgets the offer.
 fn give_back(device: &pci::Device<Core<'_>>, address: Address) {
-    let dir = {
+    let (dir, holder) = {
         let mut registry = registry::lock();
         let Some(mut offer) = registry.take(address) else {
             return;
         };
         let holder = offer.lease.holder();
-
-        // The device lock is held here, so the reset is the one for those who hold it.
-        if let (Some(holder), Some(link)) = (holder, crate::lease::end(&mut offer)) {
-            dev_warn!(device, "taken back by force from link {}\n", link.name());
-            registry.close_window(&link);
-            let event = Revoked {
-                address: u32::from(address).into(),
-                reason: RevokeReason::Forced.into(),
-            };
-            let _ = link.notify(holder.epoch.get(), &event);
+        let link = crate::lease::end(&mut offer);
+        if let Some(link) = &link {
+            registry.close_window(link);
         }
-        offer.dir.take()
+        (offer.dir.take(), holder.zip(link))
     };
     // Its files look offers up, so the registry must be free.
     drop(dir);
 
+    if let Some((holder, link)) = holder {
+        dev_warn!(device, "taken back by force from link {}\n", link.name());
+        let event = Revoked {
+            address: u32::from(address).into(),
+            reason: RevokeReason::Forced.into(),
+        };
+        let _ = link.notify(holder.epoch.get(), &event);
+    }
+
     ntb::pci::stop_dma(device);
+    // The device lock is held here, so the reset is the one for those who hold it.
     if let Err(error) = ntb::pci::reset_locked(device) {
         dev_warn!(device, "cannot be reset ({error:?})\n");
     }

@@ -116,10 +116,12 @@ fn image(offer: &Offer) -> Result<KVec<u8>, Status> {
     Ok(image)
 }
 
-/// Takes everything a lease gave: DMA stops first, then the device forgets, then the windows close.
+/// Ends a lease: DMA stops first, then the mappings go. The window is the registry's to close, then the device is to be
+/// reset.
 pub(crate) fn end(offer: &mut Offer) -> Option<Arc<Link>> {
     offer.active.as_ref()?;
     pci::stop_dma(&offer.device);
     offer.lease.end();
+    offer.is_unclean = true;
     offer.active.take().map(|active| active.link.clone())
 }

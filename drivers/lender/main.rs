@@ -17,9 +17,13 @@ mod lease;
 #[deny(unsafe_code)]
 mod offer;
 #[deny(unsafe_code)]
+mod previous;
+#[deny(unsafe_code)]
 mod registry;
 #[deny(unsafe_code)]
 mod serve;
+#[deny(unsafe_code)]
+mod window;
 
 use crate::{
     attributes::{
@@ -28,6 +32,7 @@ use crate::{
     },
     command::ReclaimAll,
     driver::LenderDriver,
+    registry::Storage,
     serve::Server, //
 };
 use kernel::{
@@ -47,7 +52,7 @@ module! {
     license: "GPL",
 }
 
-/// Dropped in this order: no commands, no requests, all devices back, no driver.
+/// Dropped in this order: no commands, no requests, all devices back, no driver, no memory held.
 #[pin_data]
 struct Module {
     commands: Tree,
@@ -56,6 +61,7 @@ struct Module {
     #[pin]
     driver: Registration<pci::Adapter<LenderDriver>>,
     offers: OffersDir,
+    storage: Storage,
 }
 
 impl InPlaceModule for Module {
@@ -68,6 +74,7 @@ impl InPlaceModule for Module {
         }
 
         try_pin_init!(Self {
+            storage: Storage,
             offers: OffersDir,
             driver <- Registration::new(driver::NAME, module),
             reclaim: ReclaimAll,

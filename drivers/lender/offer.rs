@@ -2,7 +2,10 @@
 
 //! A device that this host offers.
 
-use crate::lease::Active;
+use crate::{
+    lease::Active,
+    previous::Previous, //
+};
 use devlend_config::Bar;
 use devlend_protocol::{
     self as protocol,
@@ -15,8 +18,10 @@ use devlend_protocol::{
 use kernel::{
     device,
     pci::Device,
-    str::CString,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
 };
 use ntb::{
     pci,
@@ -30,7 +35,7 @@ pub(crate) struct Offer {
     /// The function; bound while the offer is in the registry.
     pub(crate) device: ARef<Device>,
     /// Who had it before.
-    pub(crate) previous: Option<CString>,
+    pub(crate) previous: Arc<Previous>,
     /// What holds it back.
     pub(crate) isolation: Isolation,
     /// Its memory BARs, at bus addresses of this host.
@@ -39,6 +44,8 @@ pub(crate) struct Offer {
     pub(crate) lease: Lease,
     /// What there is while somebody has it.
     pub(crate) active: Option<Active>,
+    /// A lease has ended, and the device is not reset yet: nobody can open it.
+    pub(crate) is_unclean: bool,
     /// Its directory in sysfs; taken out before the offer is dropped, since its files look the offer up.
     pub(crate) dir: Option<Dir>,
 }
@@ -47,6 +54,11 @@ impl Offer {
     /// The device, for log lines.
     pub(crate) fn dev(&self) -> &device::Device {
         (*self.device).as_ref()
+    }
+
+    /// Whether nobody can open it now.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.lease.holder().is_some() || self.is_unclean
     }
 
     /// Bus addresses and sizes of the BARs there are.
@@ -60,7 +72,7 @@ impl Offer {
     /// What borrowers are told.
     pub(crate) fn describe(&self) -> protocol::Offer {
         let (vendor, device, class, revision) = pci::ids(&self.device);
-        let state = if self.lease.holder().is_some() {
+        let state = if self.is_taken() {
             OfferState::Taken
         } else {
             OfferState::Available

@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All offers of this host, and the parts of MMIO windows that leases need.
+//! All offers of this host, and the MMIO windows that leases need.
 //!
-//! Lock order: the lender role's lock (held by a request), then the registry, then a link's locks. Our driver's probe
+//! Lock order: the lender role's lock (held by a request), then the registry, then the list of links, then a link's
+//! locks. Our driver's probe
 //! and remove take the registry with the device lock held, so nobody waits for a device lock with the registry held.
 
-use crate::offer::Offer;
+use crate::{
+    offer::Offer,
+    window::{
+        self,
+        Window, //
+    },
+};
 use devlend_protocol::{
     mmio_span,
     Address,
@@ -19,13 +26,16 @@ use kernel::{
         GlobalGuard, //
     },
 };
-use ntb::link::Link;
+use ntb::{
+    link::Link,
+    pci, //
+};
 
 global_lock! {
     // SAFETY: Initialised in `init`, before the first use.
     pub(crate) unsafe(uninit) static REGISTRY: Mutex<Registry> = Registry {
         offers: KVec::new(),
-        spans: KVec::new(),
+        windows: KVec::new(),
         last_epoch: 0,
     };
 }
@@ -34,9 +44,9 @@ global_lock! {
 pub(crate) struct Registry {
     /// The offers, in the order in which they were made.
     pub(crate) offers: KVec<Offer>,
-    /// What the MMIO window of a link, by its id, shows while leases need it.
-    spans: KVec<(u32, Span)>,
-    /// The highest epoch ever given out: epochs are not used twice, even if a device is offered anew.
+    /// The MMIO windows of links, at most one each, while leases need them.
+    windows: KVec<Window>,
+    /// The epoch given out last: no two leases of this host have the same.
     pub(crate) last_epoch: u32,
 }
 
@@ -49,6 +59,24 @@ pub(crate) struct Registry {
 pub(crate) unsafe fn init() {
     // SAFETY: The caller promises that this is the one call, and the first use.
     unsafe { REGISTRY.init() };
+    // Peers may remember epochs of the time before the module was loaded; half of the numbers are left to count.
+    lock().last_epoch = pci::random() >> 1;
+}
+
+/// Its drop lets go of the registry's memory: nothing drops what is static. There are no offers by then.
+pub(crate) struct Storage;
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        let (offers, windows) = {
+            let mut registry = lock();
+            (
+                core::mem::take(&mut registry.offers),
+                core::mem::take(&mut registry.windows),
+            )
+        };
+        drop((offers, windows));
+    }
 }
 
 /// Locks the registry. Sleeps.
@@ -73,41 +101,55 @@ impl Registry {
         self.offers.remove(index).ok()
     }
 
-    /// Where in a link's MMIO window the BARs of an offer can be, with a span that covers them.
+    /// What a link's MMIO window is to show, so that it shows the BARs of an offer.
     ///
     /// While no lease needs the window, it is laid over all offers if they fit, so that the next lease finds its place;
     /// else over this one. While a lease needs it, it stays where it is.
-    fn span_for(&self, link: &Link, offer: &Offer) -> Result<Span, NoSpace> {
-        let plan = link.plan().ok_or(NoSpace {
-            needed: 0,
-            available: 0,
-        })?;
+    fn span_for(&self, link: &Link, offer: &Offer) -> Result<Span, Option<NoSpace>> {
+        let plan = link.plan().ok_or(None)?;
         let fit = |ranges: &mut dyn Iterator<Item = (u64, u64)>| {
             mmio_span(ranges, plan.mmio_size, plan.mmio_align)
         };
 
-        if let Some((_, span)) = self.spans.iter().find(|(id, _)| *id == link.id()) {
+        if let Some(window) = self.window(link) {
             return if offer
                 .ranges()
-                .all(|(at, size)| span.offset_of(at, size).is_some())
+                .all(|(at, size)| window.span.offset_of(at, size).is_some())
             {
-                Ok(*span)
+                Ok(window.span)
             } else {
                 let needed = offer.ranges().map(|(_, size)| size).sum();
-                Err(NoSpace {
+                Err(Some(NoSpace {
                     needed,
                     available: 0,
-                })
+                }))
             };
         }
-        fit(&mut self.offers.iter().flat_map(Offer::ranges)).or_else(|_| fit(&mut offer.ranges()))
+        if let Ok(span) = fit(&mut self.offers.iter().flat_map(Offer::ranges)) {
+            if window::is_harmless(&span) {
+                return Ok(span);
+            }
+        }
+        let span = fit(&mut offer.ranges()).map_err(Some)?;
+        if !window::is_harmless(&span) {
+            dev_err!(
+                offer.dev(),
+                "its BARs share pages with an NTB, which the borrower must not reach; give them other addresses\n"
+            );
+            return Err(None);
+        }
+        Ok(span)
+    }
+
+    fn window(&self, link: &Link) -> Option<&Window> {
+        self.windows.iter().find(|window| window.link == link.id())
     }
 
     /// Opens a link's MMIO window for an offer; returns what it shows.
     ///
     /// # Errors
     ///
-    /// `Err(Some)`: the BARs do not fit; `Err(None)`: the hardware refused.
+    /// `Err(Some)`: the BARs do not fit; `Err(None)`: they must not be shown, or the hardware refused.
     pub(crate) fn open_window(
         &mut self,
         link: &Link,
@@ -118,15 +160,16 @@ impl Registry {
             .iter()
             .find(|offer| offer.address == address)
             .ok_or(None)?;
-        let span = self.span_for(link, offer).map_err(Some)?;
-        if self.spans.iter().any(|(id, _)| *id == link.id()) {
+        let span = self.span_for(link, offer)?;
+        if self.window(link).is_some() {
             return Ok(span);
         }
-        self.spans.reserve(1, GFP_KERNEL).map_err(|_| None)?;
-        link.open_mmio(span.base, span.size).map_err(|_| None)?;
-        self.spans
-            .push((link.id(), span), GFP_KERNEL)
-            .map_err(|_| None)?;
+        self.windows.reserve(1, GFP_KERNEL).map_err(|_| None)?;
+        let window = Window::open(link, span).map_err(|error| {
+            dev_err!(link.dev(), "cannot open the MMIO window: {error:?}\n");
+            None
+        })?;
+        self.windows.push(window, GFP_KERNEL).map_err(|_| None)?;
         Ok(span)
     }
 
@@ -138,9 +181,9 @@ impl Registry {
                 .as_ref()
                 .is_some_and(|active| active.link.id() == link.id())
         });
-        if !is_needed {
+        if !is_needed && self.window(link).is_some() {
             link.close_mmio();
-            self.spans.retain(|(id, _)| *id != link.id());
+            self.windows.retain(|window| window.link != link.id());
         }
     }
 }

@@ -33,8 +33,12 @@ use devlend_protocol::{
     IMAGE_CHUNK, //
 };
 use kernel::{
+    pci::Device,
     prelude::*,
-    sync::Arc,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
     time::{
         delay::fsleep,
         Delta, //
@@ -60,40 +64,24 @@ pub(crate) struct Server;
 
 impl Lender for Server {
     fn request(&self, link: &Arc<Link>, request: &mut Incoming<'_>) -> Result<(), Status> {
-        let mut registry = registry::lock();
-        let registry = &mut *registry;
-
         match request.kind()? {
-            Kind::List => list(registry, request),
-            Kind::Open => open(registry, link, request),
-            Kind::Image => image(held(registry, link, request)?, request),
-            Kind::ConfigRead => config_read(held(registry, link, request)?, request),
-            Kind::ConfigWrite => config_write(held(registry, link, request)?, request),
-            Kind::Reset => {
-                let _: Reset = request.body()?;
-                reset_lent(held(registry, link, request)?)?;
-                request.reply::<Reset>(&Empty {});
-                Ok(())
+            Kind::List => list(request),
+            Kind::Open => open(link, request),
+            Kind::Image => {
+                held(&mut registry::lock(), link, request).and_then(|offer| image(offer, request))
             }
-            Kind::Clunk => clunk(registry, link, request),
+            Kind::ConfigRead => held(&mut registry::lock(), link, request)
+                .and_then(|offer| config_read(offer, request)),
+            Kind::ConfigWrite => held(&mut registry::lock(), link, request)
+                .and_then(|offer| config_write(offer, request)),
+            Kind::Reset => reset_lent(link, request),
+            Kind::Clunk => clunk(link, request),
             Kind::Version | Kind::OfferChanged | Kind::Revoked => Err(Status::Unsupported),
         }
     }
 
     fn link_down(&self, link: &Arc<Link>) {
-        let mut registry = registry::lock();
-        let registry = &mut *registry;
-
-        for offer in &mut registry.offers {
-            if offer.lease.lose(link.id()).is_some() {
-                dev_warn!(
-                    offer.dev(),
-                    "link to the borrower lost, device taken back\n"
-                );
-                quiesce(offer);
-            }
-        }
-        registry.close_window(link);
+        end(link, |_| true, "the link is lost");
     }
 }
 
@@ -108,16 +96,45 @@ pub(crate) fn announce(address: Address) {
     });
 }
 
-/// Ends a lease on the device's side: DMA off before anything else, then a reset, so that nothing of the borrower stays.
-pub(crate) fn quiesce(offer: &mut Offer) -> Option<Arc<Link>> {
-    let link = lease::end(offer)?;
-    if reset(offer).is_err() {
-        dev_warn!(
-            offer.dev(),
-            "the device could not be reset after its lease; bus mastering is off\n"
-        );
+/// Ends leases of a link: no device does DMA any more before the window closes, and it is closed before the first reset,
+/// which takes its time. When it returns nothing of the borrower is left, and all peers know.
+fn end(link: &Link, which: impl Fn(&Offer) -> bool, why: &str) {
+    {
+        let mut registry = registry::lock();
+        for offer in &mut registry.offers {
+            if offer.lease.is_held_by(link.id()) && which(offer) {
+                dev_info!(
+                    offer.dev(),
+                    "lease over link {} ended: {why}\n",
+                    link.name()
+                );
+                lease::end(offer);
+            }
+        }
+        registry.close_window(link);
     }
-    Some(link)
+
+    while let Some((address, device)) = unclean() {
+        if reset(address, &device).is_err() {
+            dev_warn!(
+                device,
+                "the device could not be reset after its lease; bus mastering is off\n"
+            );
+        }
+        if let Some(offer) = registry::lock().find(address) {
+            offer.is_unclean = false;
+        }
+        announce(address);
+    }
+}
+
+/// A device that is to be reset after its lease. The registry is not locked during a reset.
+fn unclean() -> Option<(Address, ARef<Device>)> {
+    registry::lock()
+        .offers
+        .iter()
+        .find(|offer| offer.is_unclean)
+        .map(|offer| (offer.address, offer.device.clone()))
 }
 
 /// The offer whose lease the request names.
@@ -133,8 +150,9 @@ fn held<'a>(
         .ok_or(Status::Stale)
 }
 
-fn list(registry: &mut Registry, request: &mut Incoming<'_>) -> Result<(), Status> {
+fn list(request: &mut Incoming<'_>) -> Result<(), Status> {
     let List { index } = request.body()?;
+    let registry = registry::lock();
     // CAST: A `usize` has at least 32 bits.
     let offer = registry
         .offers
@@ -144,16 +162,27 @@ fn list(registry: &mut Registry, request: &mut Incoming<'_>) -> Result<(), Statu
     Ok(())
 }
 
-fn open(
-    registry: &mut Registry,
-    link: &Arc<Link>,
-    request: &mut Incoming<'_>,
-) -> Result<(), Status> {
+fn open(link: &Arc<Link>, request: &mut Incoming<'_>) -> Result<(), Status> {
     let Open { address } = request.body()?;
     let address = Address::from(address.get());
 
+    // No borrower opens what it has: this one did not hear that it has it.
+    end(link, |offer| offer.address == address, "it is opened anew");
+    if open_free(&mut registry::lock(), link, address, request)? {
+        announce(address);
+    }
+    Ok(())
+}
+
+/// Opens an offer that is free; false if that is refused with an answer of its own.
+fn open_free(
+    registry: &mut Registry,
+    link: &Arc<Link>,
+    address: Address,
+    request: &mut Incoming<'_>,
+) -> Result<bool, Status> {
     let offer = registry.find(address).ok_or(Status::NotFound)?;
-    if offer.lease.holder().is_some() {
+    if offer.is_taken() {
         return Err(Status::Taken);
     }
     let active = Active::new(offer, link)?;
@@ -167,13 +196,20 @@ fn open(
                 ntb::shown::Shown(no_space)
             );
             request.no_space(no_space);
-            return Ok(());
+            return Ok(false);
         }
         Err(None) => return Err(Status::Io),
     };
 
+    let after = registry.last_epoch;
     let offer = registry.find(address).ok_or(Status::NotFound)?;
-    let epoch = offer.lease.open(link.id())?.get();
+    let epoch = match offer.lease.open(link.id(), after) {
+        Ok(epoch) => epoch.get(),
+        Err(status) => {
+            registry.close_window(link);
+            return Err(status);
+        }
+    };
     request.reply::<Open>(&active.describe(offer, epoch, span));
     offer.active = Some(active);
     dev_info!(
@@ -181,9 +217,8 @@ fn open(
         "lent over link {}, epoch {epoch}\n",
         link.name()
     );
-    registry.last_epoch = registry.last_epoch.max(epoch);
-    announce(address);
-    Ok(())
+    registry.last_epoch = epoch;
+    Ok(true)
 }
 
 fn image(offer: &mut Offer, request: &mut Incoming<'_>) -> Result<(), Status> {
@@ -254,41 +289,59 @@ fn present_value(offer: &Offer, offset: u16, size: u8) -> Result<u32, Status> {
 
 /// Resets a device for its borrower, who finds it as it was: with interrupts set up, which only the borrower's kernel
 /// knows of.
-fn reset_lent(offer: &mut Offer) -> Result<(), Status> {
-    let active = offer.active.as_ref().ok_or(Status::Stale)?;
-    let read = |at| pci::read_config(&offer.device, at, 4);
+fn reset_lent(link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {
+    let _: Reset = request.body()?;
+    let (address, device, saved) = {
+        let mut registry = registry::lock();
+        let offer = held(&mut registry, link, request)?;
+        let active = offer.active.as_ref().ok_or(Status::Stale)?;
+        let saved = active
+            .policy
+            .save(|at| pci::read_config(&offer.device, at, 4));
+        (offer.address, offer.device.clone(), saved)
+    };
 
-    let saved = active.policy.save(read);
-    reset(offer)?;
-    active.policy.restore(&saved, read, |at, value| {
-        pci::write_config(&offer.device, at, 4, value)
-    });
+    reset(address, &device)?;
+
+    // The lender may have taken it back meanwhile: then it is no longer the borrower's to set up.
+    let mut registry = registry::lock();
+    let offer = held(&mut registry, link, request)?;
+    let active = offer.active.as_ref().ok_or(Status::Stale)?;
+    active.policy.restore(
+        &saved,
+        |at| pci::read_config(&offer.device, at, 4),
+        |at, value| pci::write_config(&offer.device, at, 4, value),
+    );
+    request.reply::<Reset>(&Empty {});
     Ok(())
 }
 
-fn reset(offer: &Offer) -> Result<(), Status> {
+/// Resets a device that is bound to our driver, without the registry's lock: a device may take a minute to come back.
+fn reset(address: Address, device: &Device) -> Result<(), Status> {
     for _ in 0..RESET_TRIES {
-        match pci::try_reset(&offer.device) {
-            Ok(()) => return Ok(()),
-            Err(error) if error == EAGAIN => fsleep(Delta::from_millis(100)),
-            Err(error) => {
-                dev_err!(offer.dev(), "reset failed: {error:?}\n");
+        let done = pci::try_with_lock(device, |device| {
+            // Unbinding needs the device's lock, too: as long as there is an offer, the device is ours.
+            let is_ours = registry::lock().find(address).is_some();
+            is_ours.then(|| pci::reset_locked(device))
+        });
+        match done {
+            Some(Some(Ok(()))) => return Ok(()),
+            Some(Some(Err(error))) => {
+                dev_err!(device, "reset failed: {error:?}\n");
                 return Err(Status::Io);
             }
+            Some(None) => return Err(Status::Gone),
+            None => fsleep(Delta::from_millis(100)),
         }
     }
     Err(Status::Io)
 }
 
-fn clunk(registry: &mut Registry, link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {
+fn clunk(link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {
     let _: Clunk = request.body()?;
-    let offer = held(registry, link, request)?;
-    let address = offer.address;
+    let address = held(&mut registry::lock(), link, request)?.address;
 
-    dev_info!(offer.dev(), "returned over link {}\n", link.name());
-    quiesce(offer);
-    registry.close_window(link);
+    end(link, |offer| offer.address == address, "returned");
     request.reply::<Clunk>(&Empty {});
-    announce(address);
     Ok(())
 }

@@ -3,14 +3,15 @@
 //! The lender's state machine of one offered device.
 //!
 //! ```text
-//!           open                 revoke
-//! Offered -------> Lent -----------------> Revoking
-//!    ^              |  clunk, end             |  clunk, end
-//!    +--------------+-------------------------+
+//!           open
+//! Offered -------> Lent
+//!    ^              |
+//!    +--------------+
+//!           end
 //! ```
 //!
-//! While a lease is being revoked its holder still reaches the device, to leave it in order; nobody can open it. Each
-//! lease has an epoch that no lease of this device had before, so what is left in a ring from an old one is refused.
+//! Each lease has an epoch that no lease of this host had before, whichever device it is of. Messages name only the
+//! epoch: so they find their device, and what is left in a ring from an old lease finds none.
 
 use core::{
     fmt,
@@ -19,7 +20,7 @@ use core::{
 
 use crate::status::Status;
 
-/// Tells the leases of one device apart; on the wire 0 stands for "none".
+/// Tells the leases of one lender apart; on the wire 0 stands for "none".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(NonZeroU32);
 
@@ -60,67 +61,35 @@ pub struct Holder {
     pub peer: u32,
 }
 
-/// Where an offered device stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseState {
-    /// Nobody has it.
-    Offered,
-    /// Somebody has it.
-    Lent(Holder),
-    /// Somebody has it and was asked to give it back.
-    Revoking(Holder),
-}
-
-/// The lease of one offered device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The lease of one offered device; by default nobody has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lease {
-    state: LeaseState,
-    /// Epoch of the latest lease, 0 before the first.
-    last: u32,
+    holder: Option<Holder>,
 }
 
 impl Lease {
-    /// An offered device whose earlier leases had epochs up to `last` (0: there were none).
-    ///
-    /// A device that is offered anew needs the [`Lease::last`] of before, or stale messages could pass for fresh ones.
-    pub const fn new(last: u32) -> Self {
-        Self {
-            state: LeaseState::Offered,
-            last,
-        }
-    }
-
-    /// Where the device stands.
-    pub const fn state(&self) -> LeaseState {
-        self.state
-    }
-
-    /// Epoch of the latest lease, 0 before the first.
-    pub const fn last(&self) -> u32 {
-        self.last
-    }
-
-    /// Who has the device, revoked or not.
+    /// Who has the device.
     pub const fn holder(&self) -> Option<Holder> {
-        match self.state {
-            LeaseState::Offered => None,
-            LeaseState::Lent(holder) | LeaseState::Revoking(holder) => Some(holder),
-        }
+        self.holder
     }
 
-    /// Gives the lease to `peer`.
+    /// Whether `peer` has the device.
+    pub fn is_held_by(&self, peer: u32) -> bool {
+        self.holder.is_some_and(|holder| holder.peer == peer)
+    }
+
+    /// Gives the lease to `peer`, with the epoch that follows `after`: the latest of all devices of this host.
     ///
     /// # Errors
     ///
     /// [`Status::Taken`] while somebody has it, the same peer too; [`Status::Gone`] when the epochs are used up.
-    pub fn open(&mut self, peer: u32) -> Result<Epoch, Status> {
-        if self.holder().is_some() {
+    pub fn open(&mut self, peer: u32, after: u32) -> Result<Epoch, Status> {
+        if self.holder.is_some() {
             return Err(Status::Taken);
         }
-        let next = self.last.checked_add(1).ok_or(Status::Gone)?;
+        let next = after.checked_add(1).ok_or(Status::Gone)?;
         let epoch = Epoch::try_from(next)?;
-        self.last = next;
-        self.state = LeaseState::Lent(Holder { epoch, peer });
+        self.holder = Some(Holder { epoch, peer });
         Ok(epoch)
     }
 
@@ -130,50 +99,15 @@ impl Lease {
     ///
     /// [`Status::Stale`] if not.
     pub fn check(&self, epoch: u32, peer: u32) -> Result<(), Status> {
-        match self.holder() {
+        match self.holder {
             Some(holder) if holder.epoch.get() == epoch && holder.peer == peer => Ok(()),
             _ => Err(Status::Stale),
         }
     }
 
-    /// Takes the lease back from the peer that returns it; it is Offered again.
-    ///
-    /// # Errors
-    ///
-    /// [`Status::Stale`] if it is not that peer's, or an earlier one.
-    pub fn clunk(&mut self, epoch: u32, peer: u32) -> Result<(), Status> {
-        self.check(epoch, peer)?;
-        self.state = LeaseState::Offered;
-        Ok(())
-    }
-
-    /// Begins to take the lease back; returns the holder who has to be told, `None` if there is none or the holder
-    /// knows already.
-    pub fn revoke(&mut self) -> Option<Holder> {
-        let LeaseState::Lent(holder) = self.state else {
-            return None;
-        };
-        self.state = LeaseState::Revoking(holder);
-        Some(holder)
-    }
-
     /// Ends the lease whatever the holder thinks; returns who that was.
     pub fn end(&mut self) -> Option<Holder> {
-        let holder = self.holder();
-        self.state = LeaseState::Offered;
-        holder
-    }
-
-    /// Ends the lease if `peer` has it, because `peer` is lost; returns the holder that was.
-    pub fn lose(&mut self, peer: u32) -> Option<Holder> {
-        self.holder().filter(|holder| holder.peer == peer)?;
-        self.end()
-    }
-}
-
-impl Default for Lease {
-    fn default() -> Self {
-        Self::new(0)
+        self.holder.take()
     }
 }
 

@@ -41,8 +41,7 @@ pub use self::{
     lease::{
         Epoch,
         Holder,
-        Lease,
-        LeaseState, //
+        Lease, //
     },
     message::{
         body,
