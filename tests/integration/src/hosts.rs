@@ -14,6 +14,7 @@ mod lives;
 mod pair;
 mod plans;
 mod runner;
+mod two_devices;
 mod using;
 
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         using::CASES,
         lives::CASES,
         plans::CASES,
+        two_devices::CASES,
     ]
     .concat();
     let runner = Runner::new();
