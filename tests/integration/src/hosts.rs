@@ -15,6 +15,7 @@ mod pair;
 mod plans;
 mod runner;
 mod two_devices;
+mod unplug;
 mod using;
 
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         data_path::CASES,
         using::CASES,
         lives::CASES,
+        unplug::CASES,
         plans::CASES,
         two_devices::CASES,
     ]
