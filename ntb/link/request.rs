@@ -92,8 +92,7 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// `ENOTCONN`: no session, or it ended while we waited; `EAGAIN`: too many requests at once; `ETIMEDOUT`; or the
-    /// peer's refusal.
+    /// `ENOTCONN`: no session, or it ended while we waited; `ETIMEDOUT`; or the peer's refusal.
     pub fn request<R: Request>(&self, scope: Scope, request: &R) -> Result<R::Reply, Refusal> {
         self.round_trip(scope, request, TIMEOUT, || fsleep(POLL))
     }
@@ -139,42 +138,57 @@ impl Link {
         pause: impl Fn(),
     ) -> Result<R::Reply, Refusal> {
         let start = Instant::<Monotonic>::now();
-        let tag = self.tags.lock().alloc().ok_or(EAGAIN)?;
-        let guard = TagGuard { link: self, tag };
-        let sequence = self.next_sequence();
-
-        let mut slot: Slot = [0; SLOT_SIZE];
-        let length = message::encode_request(&mut slot, sequence, tag, scope.epoch, request);
-        self.send(Some(scope.session), &slot, length)?;
-
-        let at = reply_slot(guard.tag);
-        loop {
-            let is_there = self.with_own(|own| {
-                let is_there = own.read(at) == sequence;
-                if is_there {
-                    own.copy(at, &mut slot);
-                }
-                is_there
-            });
-            match is_there {
-                Some(true) => break,
-                Some(false) => {}
-                None => return Err(enotconn().into()),
-            }
+        let patience = || {
             if self.session_id() != scope.session {
-                return Err(enotconn().into());
+                return Err(enotconn());
             }
             if start.elapsed() > timeout {
                 self.counters.timeouts.count();
-                return Err(ETIMEDOUT.into());
+                return Err(ETIMEDOUT);
             }
             pause();
+            Ok(())
+        };
+
+        // Sixteen requests may be under way; the next waits for one of them.
+        let guard = loop {
+            let tag = self.tags.lock().alloc();
+            match tag {
+                Some(tag) => break TagGuard { link: self, tag },
+                None => patience()?,
+            }
+        };
+        let sequence = self.next_sequence();
+        let mut slot: Slot = [0; SLOT_SIZE];
+        let length = message::encode_request(&mut slot, sequence, guard.tag, scope.epoch, request);
+        loop {
+            match self.send(Some(scope.session), &slot, length) {
+                Ok(()) => break,
+                Err(error) if error == EAGAIN => patience()?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        while !self.fetch_reply(&guard, sequence, &mut slot)? {
+            patience()?;
         }
         drop(guard);
 
         let (header, body) = message::parse(&slot)
             .map_err(|malformed| Refusal::Peer(Failure::Malformed(malformed)))?;
         message::reply::<R>(&header, body).map_err(Refusal::Peer)
+    }
+
+    /// Copies the reply out of its slot, if it is there.
+    fn fetch_reply(&self, tag: &TagGuard<'_>, sequence: u32, slot: &mut Slot) -> Result<bool> {
+        let at = reply_slot(tag.tag);
+        self.with_own(|own| {
+            let is_there = own.read(at) == sequence;
+            if is_there {
+                own.copy(at, slot);
+            }
+            is_there
+        })
+        .ok_or_else(enotconn)
     }
 
     /// Puts a message on the peer's ring; into that session, if one is named.

@@ -87,6 +87,16 @@ __rust_helper void rust_helper_device_lock(struct device *dev)
 	device_lock(dev);
 }
 
+__rust_helper int rust_helper_device_trylock(struct device *dev)
+{
+	return device_trylock(dev);
+}
+
+__rust_helper void rust_helper_device_unlock(struct device *dev)
+{
+	device_unlock(dev);
+}
+
 /* Whether @dev is a disk or partition that somebody has open, or a network interface that is up. */
 __rust_helper bool rust_helper_device_is_open(struct device *dev)
 {

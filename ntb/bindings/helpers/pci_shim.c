@@ -21,13 +21,3 @@ __rust_helper bool rust_helper_use_dma_iommu(struct device *dev)
 {
 	return use_dma_iommu(dev);
 }
-
-__rust_helper int rust_helper_device_trylock(struct device *dev)
-{
-	return device_trylock(dev);
-}
-
-__rust_helper void rust_helper_device_unlock(struct device *dev)
-{
-	device_unlock(dev);
-}
