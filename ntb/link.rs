@@ -142,7 +142,7 @@ struct Setup {
     handshake: Handshake,
     /// What is in the peer's scratchpads.
     announced: Option<Announcement>,
-    /// What a role was told of: link up, and not yet down.
+    /// The log says that the link is up.
     told_up: bool,
 }
 
@@ -166,6 +166,8 @@ pub struct Link {
     sequence: Atomic<u32>,
     /// The peer broke the rules, or does not answer: the handshake has to start anew.
     broken: Atomic<bool>,
+    /// The log has a complaint about the session that does not come about.
+    failing: Atomic<bool>,
     /// There was a link event since the handshake looked last.
     flapped: Atomic<bool>,
     /// The session in which the peer knows our version and we its windows.
@@ -226,6 +228,7 @@ impl Link {
                 session_id: Atomic::new(0),
                 sequence: Atomic::new(0),
                 broken: Atomic::new(false),
+                failing: Atomic::new(false),
                 flapped: Atomic::new(false),
                 answered: Atomic::new(0),
                 complained: Atomic::new(u32::MAX),

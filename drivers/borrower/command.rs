@@ -4,10 +4,7 @@
 
 use crate::{
     borrowed::Borrowed,
-    offer::{
-        Offer,
-        State, //
-    },
+    offer::Offer,
     remote::Remote, //
 };
 use devlend_protocol::parse_address;
@@ -61,7 +58,8 @@ pub(crate) fn borrow(remote: &Arc<Remote>, line: &[u8]) -> Result {
         .link
         .peer()
         .inspect_err(|_| dev_err!(dev, "the link is not up\n"))?;
-    if offer.is_borrowed() || offer.state() == State::Taken {
+    // Whether another host has it only the lender knows for sure.
+    if offer.is_borrowed() {
         dev_err!(dev, "{} is taken\n", Shown(offer.address));
         return Err(EBUSY);
     }

@@ -7,6 +7,10 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Mutex, //
     },
@@ -23,6 +27,8 @@ use pci_shim::Removal;
 pub(crate) struct Follower {
     #[pin]
     remotes: Mutex<KVec<Arc<Remote>>>,
+    /// The module goes: no link is followed any more.
+    closing: Atomic<bool>,
     queue: Arc<OwnedQueue>,
 }
 
@@ -32,6 +38,7 @@ impl Follower {
         Arc::pin_init(
             pin_init!(Self {
                 remotes <- new_mutex!(KVec::new(), "devlend_remotes"),
+                closing: Atomic::new(false),
                 queue,
             }),
             GFP_KERNEL,
@@ -46,10 +53,22 @@ impl Follower {
             .cloned()
     }
 
+    fn any(&self) -> Option<Arc<Remote>> {
+        self.remotes.lock().first().cloned()
+    }
+
+    /// Only when it is closed: until then the end of its link has to find it.
+    fn forget(&self, remote: &Arc<Remote>) {
+        self.remotes
+            .lock()
+            .retain(|other| !Arc::ptr_eq(other, remote));
+    }
+
     fn add(&self, link: &Arc<Link>) -> Result {
         // Held all along: two tasks may be told of the same link.
         let mut remotes = self.remotes.lock();
-        if remotes.iter().any(|remote| Arc::ptr_eq(&remote.link, link)) {
+        let is_known = remotes.iter().any(|remote| Arc::ptr_eq(&remote.link, link));
+        if is_known || self.closing.load(Relaxed) {
             return Ok(());
         }
         // Room first: what is made and then not kept would have to be taken away again.
@@ -82,12 +101,10 @@ impl Borrower for Follower {
         let Some(remote) = self.remote(link) else {
             return;
         };
-        self.remotes
-            .lock()
-            .retain(|other| !Arc::ptr_eq(other, &remote));
         // Not waited for: work that is removing a device. It may be waiting for the rescan lock, which whoever removes
         // the NTB may hold; it finds the bus gone.
         remote.close(Removal::ParentUnbound);
+        self.forget(&remote);
     }
 
     fn offers_changed(&self, link: &Arc<Link>) {
@@ -104,16 +121,26 @@ impl Borrower for Follower {
 }
 
 /// Its drop gives everything back, and waits for the work that is under way.
+///
+/// The role is still registered, so that an NTB that goes away meanwhile waits for what is borrowed through it.
 pub(crate) struct ReturnAll(pub(crate) Arc<Follower>);
 
 impl Drop for ReturnAll {
     fn drop(&mut self) {
-        while let Some(remote) = {
-            let mut remotes = self.0.remotes.lock();
-            remotes.pop()
-        } {
+        let follower = &self.0;
+        follower.closing.store(true, Relaxed);
+        while let Some(remote) = follower.any() {
             remote.close(Removal::Return);
+            follower.forget(&remote);
         }
+    }
+}
+
+/// Its drop waits for the work that is under way, when nobody queues any more.
+pub(crate) struct Drain(pub(crate) Arc<Follower>);
+
+impl Drop for Drain {
+    fn drop(&mut self) {
         self.0.queue.drain();
     }
 }

@@ -35,10 +35,11 @@ module! {
     license: "GPL",
 }
 
-/// Dropped in this order: the links tell us nothing any more, then all that is borrowed goes back.
+/// Dropped in this order: all that is borrowed goes back, the links tell us nothing any more, nothing is under way.
 struct Module {
-    _role: BorrowerRegistration,
     _all: follower::ReturnAll,
+    _role: BorrowerRegistration,
+    _drain: follower::Drain,
 }
 
 impl kernel::Module for Module {
@@ -47,6 +48,7 @@ impl kernel::Module for Module {
 
         Ok(Self {
             _all: follower::ReturnAll(follower.clone()),
+            _drain: follower::Drain(follower.clone()),
             _role: BorrowerRegistration::new(follower)?,
         })
     }

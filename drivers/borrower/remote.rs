@@ -154,14 +154,19 @@ impl Remote {
         let dir = files.map(attributes::Files::without_commands);
 
         // Nor is an offer added any more.
-        while let Some(offer) = {
-            let mut offers = self.offers.lock();
-            offers.pop()
-        } {
+        while let Some(offer) = self.any_offer() {
             offer.close(why);
             offer.hide();
+            // Only now: who closes this for another reason at the same time has to find it.
+            self.offers
+                .lock()
+                .retain(|other| !Arc::ptr_eq(other, &offer));
         }
         drop(dir);
+    }
+
+    fn any_offer(&self) -> Option<Arc<Offer>> {
+        self.offers.lock().first().cloned()
     }
 
     fn is_closed(&self) -> bool {
@@ -280,6 +285,10 @@ impl WorkItem for Remote {
 
     fn run(this: Arc<Self>) {
         let updated = this.list().and_then(|listed| this.update(&listed));
+        if matches!(updated, Err(error) if error == ETIMEDOUT) && !this.is_closed() {
+            // The lender was busy; the request itself is the pause between two tries.
+            this.refresh();
+        }
         if let (Err(error), false) = (updated, this.is_closed()) {
             dev_err!(
                 this.link.dev(),

@@ -52,12 +52,13 @@ module! {
     license: "GPL",
 }
 
-/// Dropped in this order: no commands, no requests, all devices back, no driver, no memory held.
+/// Dropped in this order: no commands, all devices back, no requests, no driver, no memory held. Until the devices are
+/// back the links can tell us that they end.
 #[pin_data]
 struct Module {
     commands: Tree,
-    role: LenderRegistration,
     reclaim: ReclaimAll,
+    role: LenderRegistration,
     #[pin]
     driver: Registration<pci::Adapter<LenderDriver>>,
     offers: OffersDir,

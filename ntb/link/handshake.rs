@@ -37,6 +37,7 @@ use devlend_protocol::{
     Producer,
     Version,
     Windows,
+    BUSY,
     CONSUMED,
     MSI_RANGE,
     PRODUCER,
@@ -63,8 +64,6 @@ pub(super) const WORK: u64 = 0;
 
 /// Between two tries to come to an agreement.
 const RETRY: Delta = Delta::from_secs(1);
-/// How often the version request is sent before the peer is given up until it announces itself again.
-const VERSION_TRIES: usize = 3;
 
 /// A generation that differs from all recent ones, those of an earlier boot included.
 pub(super) fn new_generation() -> u32 {
@@ -76,6 +75,10 @@ impl WorkItem<WORK> for Link {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
+        if this.failing.load(Relaxed) && this.broken.load(Relaxed) {
+            // Two hosts that fail must not drive each other round and round.
+            fsleep(RETRY);
+        }
         let actions = this.look();
         if actions.close {
             // Before the peer is told that its new session was seen: when it hears that, nothing that belonged to
@@ -84,22 +87,25 @@ impl WorkItem<WORK> for Link {
         }
         let agreed = match this.act(actions) {
             Ok(Some(peer)) => this.agree(peer),
-            Ok(None) => Ok(()),
+            Ok(None) => return,
             Err(error) => Err(error),
         };
-        match agreed {
-            Ok(()) => {}
-            // The session ended meanwhile; what ended it queued us again.
-            Err(error) if error == enotconn() => {}
-            Err(error) if error == ETIMEDOUT || error == ENOMEM => {
-                dev_err!(
-                    this.dev(),
-                    "no agreement with the peer ({error:?}), trying again\n"
-                );
-                fsleep(RETRY);
-                this.restart();
-            }
-            Err(error) => dev_err!(this.dev(), "the link cannot be used ({error:?})\n"),
+        let Err(error) = agreed else {
+            this.failing.store(false, Relaxed);
+            return;
+        };
+        // The session ended meanwhile: what ended it has queued us again.
+        if error == enotconn() {
+            return;
+        }
+        if !this.failing.xchg(true, Relaxed) {
+            dev_err!(this.dev(), "no session with the peer ({error:?})\n");
+        }
+        if error == ETIMEDOUT || error == ENOMEM {
+            this.restart();
+        } else if error != eprotonosupport() {
+            // The same again would come to the same. The next event from the link or the peer starts anew.
+            this.broken.store(true, Relaxed);
         }
     }
 }
@@ -118,8 +124,8 @@ impl Link {
             return Actions::default();
         };
 
-        if self.flapped.xchg(false, Relaxed) {
-            // Translations and scratchpads may be gone, even if the link is up again by now.
+        if self.flapped.xchg(false, Relaxed) && !handshake.is_open() {
+            // The peer's scratchpads may be empty again. (If it was reset under a session, it has a new generation.)
             *announced = None;
         }
         let is_up = ntb.link_is_up();
@@ -129,8 +135,11 @@ impl Link {
             handshake.restart(new_generation());
             *announced = None;
         }
-        let theirs = if is_up { self.read(ntb) } else { None };
-        let mut actions = handshake.step(theirs);
+        let mut actions = if is_up {
+            self.step(ntb, handshake)
+        } else {
+            handshake.step(None)
+        };
         actions.close |= was_open && !handshake.is_open();
         if actions.close || !is_up {
             self.close_session();
@@ -179,9 +188,13 @@ impl Link {
         }
     }
 
-    /// Reads the peer's announcement; one that makes no sense is none.
-    fn read(&self, ntb: &Device) -> Option<Announcement> {
-        read(ntb).unwrap_or_else(|error| {
+    /// Takes a step of the handshake with what the peer announces; one that makes no sense is none.
+    fn step(&self, ntb: &Device, handshake: &mut Handshake) -> Actions {
+        let theirs = match read(ntb) {
+            Scratchpads::Unsettled => return Actions::default(),
+            Scratchpads::Settled(theirs) => theirs,
+        };
+        handshake.step(theirs.unwrap_or_else(|error| {
             self.complain(|| {
                 dev_err!(
                     self.dev(),
@@ -190,7 +203,7 @@ impl Link {
                 )
             });
             None
-        })
+        }))
     }
 
     /// What the peer is to know of us.
@@ -259,13 +272,12 @@ impl Link {
         self.state.store(state as u32, Relaxed);
     }
 
-    /// Tells the roles that the session is over, if they were told that it was up.
+    /// Tells the roles that the session is over. They may have used it before both hosts had agreed.
     pub(super) fn go_down(self: &Arc<Self>) {
         *self.peer.lock() = None;
-        if !core::mem::take(&mut self.setup.lock().told_up) {
-            return;
+        if core::mem::take(&mut self.setup.lock().told_up) {
+            dev_info!(self.dev(), "link down\n");
         }
-        dev_info!(self.dev(), "link down\n");
         // The lender first: it stops the DMA of devices whose borrower is gone.
         role::with_lender(|lender| lender.link_down(self));
         role::with_borrower(|borrower| borrower.link_down(self));
@@ -290,14 +302,7 @@ impl Link {
             session: self.session_id(),
             epoch: 0,
         };
-        let mut answer = Err(ETIMEDOUT);
-        for _ in 0..VERSION_TRIES {
-            answer = self.request(scope, &request).map_err(Error::from);
-            if !matches!(&answer, Err(error) if *error == ETIMEDOUT) {
-                break;
-            }
-        }
-        let answer = answer?;
+        let answer = self.request(scope, &request).map_err(Error::from)?;
         if answer.slot_size.get() != SLOT_SIZE as u32 {
             return Err(eprotonosupport());
         }
@@ -337,6 +342,10 @@ impl Link {
             return Err(eprotonosupport());
         }
         self.with_device(|ntb| {
+            // With the set-up locked it does not end under us.
+            if self.session_id() != session {
+                return Err(enotconn());
+            }
             let msi = ntb.outbound(windows.msi_window)?;
             let msi_offset = windows.msi_offset.get();
             if msi_offset
@@ -369,21 +378,29 @@ impl Link {
     }
 }
 
+/// What a look at the scratchpads shows.
+enum Scratchpads {
+    /// The peer is writing them; a doorbell follows.
+    Unsettled,
+    /// This.
+    Settled(core::result::Result<Option<Announcement>, AnnouncementError>),
+}
+
 /// Reads the peer's announcement; scratchpads are not written atomically, so two readings must be equal.
-fn read(ntb: &Device) -> core::result::Result<Option<Announcement>, AnnouncementError> {
+fn read(ntb: &Device) -> Scratchpads {
     let words = || core::array::from_fn::<u32, SCRATCHPADS, _>(|index| ntb.scratchpad(index));
     let first = words();
-    if first != words() {
-        // It is being written; the doorbell that follows brings us back.
-        return Ok(None);
+    let [magic, ..] = first;
+    if magic == BUSY || first != words() {
+        return Scratchpads::Unsettled;
     }
-    Announcement::from_words(&first)
+    Scratchpads::Settled(Announcement::from_words(&first))
 }
 
 /// Writes our announcement into the peer's scratchpads, its first word last.
 fn write(ntb: &Device, announcement: &Announcement) -> Result {
     let words = announcement.to_words();
-    ntb.write_peer_scratchpad(0, 0)?;
+    ntb.write_peer_scratchpad(0, BUSY)?;
     for (index, word) in words.iter().enumerate().skip(1) {
         ntb.write_peer_scratchpad(index, *word)?;
     }

@@ -140,11 +140,13 @@ impl Link {
             Err(overrun) => {
                 // The ring cannot be trusted any more: a new session starts it anew.
                 self.counters.refused.count();
-                dev_err!(
-                    self.dev(),
-                    "peer overran the request ring ({}), closing the session\n",
-                    Shown(overrun)
-                );
+                self.complain(|| {
+                    dev_err!(
+                        self.dev(),
+                        "peer overran the request ring ({}), closing the session\n",
+                        Shown(overrun)
+                    )
+                });
                 self.restart();
                 return false;
             }
@@ -200,8 +202,14 @@ fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
         Ok(Kind::Version) => version(link, &mut incoming),
         // A role may be asked only after the versions are agreed; and a kind that is none is refused by name.
         Ok(kind) if !kind.is_event() && link.answered.load(Relaxed) == session => {
-            role::with_lender(|lender| lender.request(link, &mut incoming))
-                .unwrap_or(Err(Status::NotFound))
+            role::with_lender(|lender| {
+                // It may have ended while another link was served.
+                if link.session_id() != session {
+                    return Err(Status::Gone);
+                }
+                lender.request(link, &mut incoming)
+            })
+            .unwrap_or(Err(Status::NotFound))
         }
         _ => Err(Status::Unsupported),
     };

@@ -110,6 +110,7 @@ pub use self::{
     scratchpad::{
         Announcement,
         AnnouncementError,
+        BUSY,
         MAGIC,
         SCRATCHPADS, //
     },

@@ -10,13 +10,17 @@ pub const SCRATCHPADS: usize = 8;
 /// First scratchpad of a live announcement: "DLND" in memory order.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"DLND");
 
+/// First scratchpad while the announcer writes the others: an announcement is there, but not yet to be read.
+pub const BUSY: u32 = u32::from_le_bytes(*b"BUSY");
+
 /// Alignment of the control block and of the memory window's start, bytes.
 pub const ALIGN: u64 = 4096;
 
 /// Where a host's control block is and which versions the host speaks.
 ///
-/// The announcer clears word 0, writes words 1 to 7, then word 0. Scratchpads are not written atomically, so a reader
-/// takes all words twice and believes them when both readings are equal.
+/// The announcer writes [`BUSY`] into word 0, then words 1 to 7, then word 0, and clears word 0 when it leaves.
+/// Scratchpads are not written atomically, so a reader takes all words twice and believes them when both readings are
+/// equal and not busy; otherwise it waits to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announcement {
     /// Lowest protocol version the announcer speaks, at least 1.
