@@ -183,7 +183,7 @@ pub fn bars(device: &Device) -> [Bar; BARS] {
 }
 
 /// Whether an IOMMU translates what the device reads and writes: it reaches only what is mapped for it.
-pub fn is_isolated(device: &Device) -> bool {
+pub fn is_translated(device: &Device) -> bool {
     // SAFETY: `device` is valid.
     unsafe { bindings::device_iommu_translates(raw_dev(device)) }
 }
@@ -201,7 +201,7 @@ pub fn can_be_confined(device: &Device) -> bool {
 /// Whether an IOMMU confines the device to what is mapped for it. That may change with its driver, so it is asked for by
 /// the driver that is bound.
 pub fn is_confined(device: &Device<device::Core<'_>>) -> bool {
-    can_be_confined(device) && is_isolated(device)
+    can_be_confined(device) && is_translated(device)
 }
 
 /// The bound driver's name, if there is one. Sleeps while the device is being bound or unbound.

@@ -75,7 +75,7 @@ pub(crate) fn borrow(remote: &Arc<Remote>, line: &[u8]) -> Result {
         );
         return Err(ENOSPC);
     }
-    if ntb::pci::is_isolated(remote.link.pci()) {
+    if ntb::pci::is_translated(remote.link.pci()) {
         dev_err!(dev, "this host's IOMMU translates what comes from the NTB, which is not supported yet; boot with iommu=pt\n");
         return Err(EINVAL);
     }

@@ -231,7 +231,7 @@ impl Link {
         *session = Some(Session {
             peer: block,
             producer: Producer::new(),
-            // SAFETY: `Bound::remove` closes the session before the client's `remove` returns.
+            // SAFETY: `bind::detach` closes the session before the client's `remove` returns.
             ntb: unsafe { ntb.handle() },
         });
         Ok(())

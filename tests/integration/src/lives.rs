@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use anyhow::{ensure, Result};
-use devlend_bed::{until, Seen};
 
 use crate::pair::{self, Pair, NVME};
 use crate::runner::{Body, Case};
@@ -31,17 +30,7 @@ fn the_lender_dies(pair: &Pair<'_>) -> Result<()> {
     pair.lender.kill()?;
     pair.at_borrower
         .wait_state("down", Duration::from_secs(30))?;
-    until(
-        "the device to leave the borrower",
-        Duration::from_secs(90),
-        || {
-            Ok(if pair.borrower.has_device(&borrowed.address)? {
-                Seen::NotYet("it is there".into())
-            } else {
-                Seen::Yes(())
-            })
-        },
-    )?;
+    borrowed.wait_gone(Duration::from_secs(90))?;
     ensure!(pair.borrower.sh_ok("echo alive")? == "alive");
 
     pair.lender.start()?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use devlend_bed::devlend::{Lender, Link};
-use devlend_bed::{Bed, Errno, Host, Options};
+use devlend_bed::{until, Bed, Errno, Host, Options, Seen};
 
 /// The NVMe that the bed gives the lender.
 pub const NVME: &str = "0000:00:03.0";
@@ -173,6 +173,17 @@ impl Borrowed<'_> {
             "the disk gave back other data: {written} {read}"
         );
         Ok(written.into())
+    }
+
+    /// Waits until the device has left the borrower, which lost it.
+    pub fn wait_gone(&self, limit: Duration) -> Result<()> {
+        until("the device to leave the borrower", limit, || {
+            Ok(if self.pair.borrower.has_device(&self.address)? {
+                Seen::NotYet("it is there".into())
+            } else {
+                Seen::Yes(())
+            })
+        })
     }
 
     /// Returns the device and takes it back in the lender.

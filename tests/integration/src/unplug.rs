@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{ensure, Result};
 use devlend_bed::devlend::Role;
-use devlend_bed::{until, Host, Seen};
+use devlend_bed::Host;
 
 use crate::pair::{self, finally, Borrowed, Pair, NTB, NVME};
 use crate::runner::{Body, Case};
@@ -185,17 +185,7 @@ fn lender_stalls(pair: &Pair<'_>) -> Result<()> {
         "while the lender stood still: {seen}"
     );
 
-    until(
-        "the device to leave the borrower",
-        Duration::from_secs(30),
-        || {
-            Ok(if pair.borrower.has_device(&borrowed.address)? {
-                Seen::NotYet("it is there".into())
-            } else {
-                Seen::Yes(())
-            })
-        },
-    )?;
+    borrowed.wait_gone(Duration::from_secs(30))?;
     // The lender was told, and got the message when it went on.
     let log = pair.lender.dmesg()?;
     ensure!(

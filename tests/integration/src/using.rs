@@ -176,7 +176,7 @@ fn again_and_again(pair: &Pair<'_>) -> Result<()> {
 fn taken_back_by_force(pair: &Pair<'_>) -> Result<()> {
     let borrowed = pair.borrow()?;
     borrowed.check_disk()?;
-    let (address, disk) = (&borrowed.address, &borrowed.disk);
+    let disk = &borrowed.disk;
     // Something is under way on it.
     pair.borrower.sh_ok(&format!(
         "dd if={disk} of=/dev/null bs=64k iflag=direct >/dev/null 2>&1 &"
@@ -188,17 +188,7 @@ fn taken_back_by_force(pair: &Pair<'_>) -> Result<()> {
     pair.at_borrower
         .offer(NVME)
         .wait_gone(Duration::from_secs(30))?;
-    devlend_bed::until(
-        "the device to leave the borrower",
-        Duration::from_secs(60),
-        || {
-            Ok(if pair.borrower.has_device(address)? {
-                devlend_bed::Seen::NotYet("it is there".into())
-            } else {
-                devlend_bed::Seen::Yes(())
-            })
-        },
-    )?;
+    borrowed.wait_gone(Duration::from_secs(60))?;
     let disk = pair.lender_disk()?;
     pair.lender
         .sh_ok(&format!(
