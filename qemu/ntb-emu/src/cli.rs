@@ -8,11 +8,11 @@ use std::str::FromStr;
 use anyhow::{anyhow, bail, Context, Error, Result};
 use clap::{Args, Parser, Subcommand};
 
-use crate::amd::WINDOWS;
 use crate::control::Query;
-use crate::ntb::Window;
+use crate::model::{Family, Window};
+use crate::topology::{parse_window, Host, LinkRequest, Topology};
 
-/// An emulated non-transparent bridge that joins two QEMU virtual machines.
+/// An emulated non-transparent bridge that joins QEMU virtual machines.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -39,61 +39,57 @@ pub enum Command {
         /// What to ask.
         query: Query,
     },
+    /// Print the JSON schema of the topology file.
+    Schema,
 }
 
 /// What to serve.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub struct Serve {
-    /// A host: its name, the socket to listen on for its QEMU, and the file that is its RAM. Twice; the first is the
-    /// primary side.
-    #[arg(
-        long = "host",
-        value_name = "NAME,socket=PATH,ram=PATH",
-        required = true
-    )]
+    /// A file that names hosts and the links between them (see `ntb-emu schema`).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["hosts", "windows", "family"])]
+    pub topology: Option<PathBuf>,
+    /// Without a topology file: a host, its name, the socket to listen on for its QEMU, and the file that is its RAM.
+    /// Twice, the primary side first; they are joined by one link called `ntb0`.
+    #[arg(long = "host", value_name = "NAME,socket=PATH,ram=PATH")]
     pub hosts: Vec<HostSpec>,
-    /// A memory window of both hosts, three times. With `direct` the peer's RAM is mapped into it, with a translation
-    /// fixed at 0.
-    #[arg(long = "window", value_name = "SIZE[,direct]", required = true)]
-    pub windows: Vec<WindowSpec>,
+    /// The hardware family of that link.
+    #[arg(long, default_value = "amd")]
+    pub family: Family,
+    /// A memory window of both hosts, as often as the family has them. With `direct` the peer's RAM is mapped into it,
+    /// with a translation fixed at 0.
+    #[arg(long = "window", value_name = "SIZE[,direct]", value_parser = parse_window)]
+    pub windows: Vec<Window>,
     /// A socket to ask for counters and state.
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
 }
 
 impl Serve {
-    /// The two hosts.
+    /// Hosts and links.
     ///
     /// # Errors
     ///
-    /// There are not two, or they are not different.
-    pub fn hosts(self) -> Result<[HostSpec; 2]> {
-        let [primary, secondary] = <[HostSpec; 2]>::try_from(self.hosts)
+    /// The topology file is not usable, or the hosts on the command line are not two different ones.
+    pub fn topology(&self) -> Result<Topology> {
+        if let Some(path) = &self.topology {
+            return Topology::read(path)
+                .with_context(|| format!("topology file {}", path.display()));
+        }
+        let [primary, secondary] = <[HostSpec; 2]>::try_from(self.hosts.clone())
             .map_err(|hosts| anyhow!("there must be two --host, not {}", hosts.len()))?;
-        if primary.name == secondary.name
-            || primary.socket == secondary.socket
-            || primary.ram == secondary.ram
-        {
-            bail!("the hosts must differ in name, socket and RAM file");
-        }
-        Ok([primary, secondary])
-    }
-
-    /// The three windows.
-    ///
-    /// # Errors
-    ///
-    /// There are not three, or one cannot be had.
-    pub fn windows(&self) -> Result<[Window; WINDOWS]> {
-        let windows: Vec<Window> = self.windows.iter().map(|spec| spec.0).collect();
-        let windows = <[Window; WINDOWS]>::try_from(windows).map_err(|windows| {
-            anyhow!("there must be {WINDOWS} --window, not {}", windows.len())
-        })?;
-        if windows[0].size > 1 << 30 {
-            bail!("the first window is a 32-bit BAR: at most 1G");
-        }
-        Ok(windows)
+        let link = LinkRequest {
+            name: "ntb0".into(),
+            family: self.family,
+            windows: self.windows.clone(),
+            ends: [&primary, &secondary].map(|host| (host.name.clone(), host.socket.clone())),
+        };
+        let hosts = [primary, secondary].map(|host| Host {
+            name: host.name,
+            ram: host.ram,
+        });
+        Ok(Topology::new(hosts.into(), vec![link])?)
     }
 }
 
@@ -136,75 +132,52 @@ impl FromStr for HostSpec {
     }
 }
 
-/// A window on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WindowSpec(pub Window);
-
-impl FromStr for WindowSpec {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let (size, direct) = match text.split_once(',') {
-            None => (text, false),
-            Some((size, "direct")) => (size, true),
-            Some((_, other)) => bail!("'{other}' is not 'direct'"),
-        };
-        let size = parse_size(size)?;
-        if !size.is_power_of_two() || !(4096..=1 << 40).contains(&size) {
-            bail!("the size must be a power of two from 4K to 1024G");
-        }
-        Ok(Self(Window { size, direct }))
-    }
-}
-
-/// Bytes, with K, M or G for binary multiples.
-fn parse_size(text: &str) -> Result<u64> {
-    let (number, unit) = match text.as_bytes().last() {
-        Some(b'K') => (text.trim_end_matches('K'), 1 << 10),
-        Some(b'M') => (text.trim_end_matches('M'), 1 << 20),
-        Some(b'G') => (text.trim_end_matches('G'), 1 << 30),
-        _ => (text, 1),
-    };
-    let number: u64 = number
-        .parse()
-        .with_context(|| format!("'{text}' is no size"))?;
-    number
-        .checked_mul(unit)
-        .with_context(|| format!("'{text}' is too large"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(arguments: &str) -> Result<([HostSpec; 2], [Window; WINDOWS])> {
+    fn parse(arguments: &str) -> Result<Topology> {
         let cli =
             Cli::try_parse_from(std::iter::once("ntb-emu").chain(arguments.split_whitespace()))?;
-        let serve = cli.serve.context("nothing to serve")?;
-        let windows = serve.windows()?;
-        Ok((serve.hosts()?, windows))
+        cli.serve.context("nothing to serve")?.topology()
     }
 
     #[test]
-    fn the_usual_line() {
-        let (hosts, windows) = parse(
+    fn two_hosts() {
+        let topology = parse(
             "--host lender,socket=/a,ram=/b --host borrower,socket=/c,ram=/d \
              --window 1M --window 64M --window 512M,direct --control /e",
         )
         .unwrap();
+        assert_eq!(topology.hosts()[0].ram, PathBuf::from("/b"));
+        assert_eq!(topology.hosts()[1].name, "borrower");
+        let [link] = topology.links() else {
+            panic!("one link")
+        };
+        assert_eq!((link.name.as_str(), link.family), ("ntb0", Family::Amd));
+        assert_eq!(link.ends[0].socket, PathBuf::from("/a"));
         assert_eq!(
-            hosts[0],
-            HostSpec {
-                name: "lender".into(),
-                socket: "/a".into(),
-                ram: "/b".into()
-            }
-        );
-        assert_eq!(hosts[1].name, "borrower");
-        assert_eq!(
-            windows.map(|w| (w.size >> 20, w.direct)),
+            link.windows
+                .iter()
+                .map(|w| (w.size >> 20, w.direct))
+                .collect::<Vec<_>>(),
             [(1, false), (64, false), (512, true)]
         );
+    }
+
+    #[test]
+    fn a_topology_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("t.toml");
+        std::fs::write(&path, "host = []\nlink = []\n").unwrap();
+        let path = path.display();
+        let error = parse(&format!("--topology {path}")).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("there is no link"),
+            "{error:#}"
+        );
+        assert!(parse(&format!("--topology {path} --window 1M")).is_err());
+        assert!(parse("--topology /nonexistent").is_err());
     }
 
     #[test]
@@ -214,15 +187,10 @@ mod tests {
         assert!(parse(&format!("{hosts} {windows}")).is_ok());
         for bad in [
             "".to_owned(),
-            hosts.to_owned(),
             windows.to_owned(),
             format!("--host a,socket=/a,ram=/b {windows}"),
-            format!("{hosts} {windows} --window 1M"),
+            format!("{hosts} {windows} --family acme"),
             format!("{hosts} --window 1M --window 1M --window 3M"),
-            format!("{hosts} --window 1M --window 1M --window 2K"),
-            format!("{hosts} --window 1M --window 1M --window 99999999999G"),
-            format!("{hosts} --window 2G --window 1M --window 1M"),
-            format!("{hosts} --window 1M --window 1M --window 1M,fast"),
             format!("--host a,socket=/a,ram=/b --host a,socket=/c,ram=/d {windows}"),
             format!("--host a,socket=/a,ram=/b --host b,socket=/a,ram=/d {windows}"),
             format!("--host a,socket=/a --host b,socket=/c,ram=/d {windows}"),

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use zerocopy::IntoBytes;
 
-use crate::amd::Side;
 use crate::outbox::{Outbox, SendError};
+use crate::side::Side;
 use crate::waits::Wait;
 use crate::wire::{Command, DmaRange, Header, RegionAccess, Reply, NO_REPLY};
 

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 use tracing::debug;
 
-use crate::amd::{Side, WINDOWS};
-use crate::ntb::Ntb;
+use crate::fabric::Fabric;
+use crate::link::Link;
+use crate::side::Side;
 
 /// Longest request, in bytes.
 const MAX_REQUEST: u64 = 4096;
@@ -26,9 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Query {
-    /// What has crossed the bridge so far, by host and window.
+    /// What has crossed so far, by link, host and window.
     Counters,
-    /// Who is connected, and where the windows point.
+    /// By link: who is connected, and where the windows point.
     State,
 }
 
@@ -38,11 +39,11 @@ struct Request {
 }
 
 /// Answers clients, one after the other.
-pub fn serve(ntb: &Ntb, listener: &UnixListener) {
+pub fn serve(fabric: &Fabric, listener: &UnixListener) {
     for client in listener.incoming() {
         if let Err(error) = client
             .map_err(Into::into)
-            .and_then(|client| converse(ntb, client))
+            .and_then(|client| converse(fabric, client))
         {
             debug!(%error, "control connection");
         }
@@ -69,7 +70,7 @@ pub fn ask(path: &Path, query: Query) -> Result<Value> {
     Ok(answer)
 }
 
-fn converse(ntb: &Ntb, client: UnixStream) -> Result<()> {
+fn converse(fabric: &Fabric, client: UnixStream) -> Result<()> {
     client.set_read_timeout(Some(PATIENCE))?;
     client.set_write_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(&client);
@@ -84,7 +85,7 @@ fn converse(ntb: &Ntb, client: UnixStream) -> Result<()> {
             return Ok(());
         }
         let answer = match understand(&line) {
-            Ok(query) => answer(ntb, query),
+            Ok(query) => answer(fabric, query),
             Err(error) => json!({ "error": error.to_string() }),
         };
         let mut bytes = serde_json::to_vec(&answer)?;
@@ -105,49 +106,75 @@ fn understand(line: &[u8]) -> serde_json::Result<Query> {
 }
 
 /// The answer to a question.
-pub fn answer(ntb: &Ntb, query: Query) -> Value {
+pub fn answer(fabric: &Fabric, query: Query) -> Value {
     match query {
-        Query::Counters => counters(ntb),
-        Query::State => state(ntb),
+        Query::Counters => counters(fabric),
+        Query::State => state(fabric),
     }
 }
 
-fn counters(ntb: &Ntb) -> Value {
-    let hosts = Side::BOTH.map(|side| {
-        let host = ntb.host(side);
-        (host.name.clone(), json!(host.counters))
+fn counters(fabric: &Fabric) -> Value {
+    let links = fabric.links().iter().map(|link| {
+        let ends = Side::BOTH.map(|side| {
+            let end = link.end(side);
+            (end.name.clone(), json!(end.counters))
+        });
+        (
+            link.name().to_owned(),
+            Value::Object(ends.into_iter().collect()),
+        )
     });
-    Value::Object(hosts.into_iter().collect())
+    Value::Object(links.collect())
 }
 
-fn state(ntb: &Ntb) -> Value {
-    let hosts = Side::BOTH.map(|side| {
-        let host = ntb.host(side);
-        let registers = ntb.registers();
-        let windows: Vec<Value> = (0..WINDOWS)
-            .map(|window| {
-                json!({
-                    "size": ntb.layout().window(window),
-                    "xlat": format!("{:#x}", registers.translation(side, window)),
-                    "limit": format!("{:#x}", registers.limit(side, window)),
-                    "direct": host.counters.windows.get(window).is_some_and(|window| window.direct.get()),
-                })
-            })
-            .collect();
-        let ready = registers.ready(side);
-        drop(registers);
+fn state(fabric: &Fabric) -> Value {
+    let links = fabric.links().iter().map(|link| {
+        let ends = Side::BOTH.map(|side| (link.end(side).name.clone(), end_state(link, side)));
         let state = json!({
-            "side": format!("{side:?}").to_lowercase(),
-            "connected": host.connection().is_some(),
-            "ready": ready,
-            "bus_master": host.bus_master(),
-            "memory_ranges": host.memory.ranges(),
-            "stale": host.is_stale(),
-            "windows": windows,
+            "family": link.family(),
+            "up": link.model().link(),
+            "ends": Value::Object(ends.into_iter().collect()),
         });
-        (host.name.clone(), state)
+        (link.name().to_owned(), state)
     });
-    json!({ "link": ntb.registers().link(), "hosts": Value::Object(hosts.into_iter().collect()) })
+    Value::Object(links.collect())
+}
+
+fn end_state(link: &Link, side: Side) -> Value {
+    let end = link.end(side);
+    let model = link.model();
+    let windows: Vec<Value> = (0..)
+        .zip(&end.counters.windows)
+        .map(|(window, counters)| {
+            let open: Vec<Value> = model
+                .openings(side, window)
+                .iter()
+                .map(|opening| {
+                    json!({
+                        "offset": opening.offset,
+                        "size": opening.size,
+                        "address": format!("{:#x}", opening.address),
+                    })
+                })
+                .collect();
+            json!({
+                "size": link.layout().window(window),
+                "open": open,
+                "direct": counters.direct,
+            })
+        })
+        .collect();
+    let (ready, bus_master) = (model.ready(side), model.bus_master(side));
+    drop(model);
+    json!({
+        "side": side.to_string(),
+        "connected": end.connection().is_some(),
+        "ready": ready,
+        "bus_master": bus_master,
+        "memory_ranges": end.memory.ranges(),
+        "stale": end.is_stale(),
+        "windows": windows,
+    })
 }
 
 #[cfg(test)]

@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::Serialize;
 
-use crate::amd::WINDOWS;
-
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -46,10 +44,14 @@ pub struct WindowCounters {
     pub bytes_read: Counter,
     /// Bytes of all writes.
     pub bytes_written: Counter,
-    /// Reads and writes that were the peer's RAM.
-    pub to_ram: Counter,
-    /// Reads and writes handed to the peer's QEMU: device registers, MSI.
-    pub to_device: Counter,
+    /// Reads of the peer's RAM.
+    pub ram_reads: Counter,
+    /// Writes to the peer's RAM.
+    pub ram_writes: Counter,
+    /// Reads handed to the peer's QEMU: device registers.
+    pub device_reads: Counter,
+    /// Writes handed to the peer's QEMU: device registers, MSI.
+    pub device_writes: Counter,
     /// Reads and writes that went nowhere: no link, above the limit, peer's function not bus master, read-only RAM.
     pub blocked: Counter,
     /// Reads handed to the peer and not answered in time.
@@ -60,7 +62,7 @@ pub struct WindowCounters {
     pub deadlocks: Counter,
     /// Writes lost because the peer has gone or has stopped reading its socket.
     pub dropped: Counter,
-    /// Whether the host has the peer's RAM mapped into this window.
+    /// Whether the host has the peer's RAM mapped into this window: what goes through the mapping is not in any count.
     pub direct: Flag,
 }
 
@@ -86,9 +88,9 @@ impl Serialize for Flag {
     }
 }
 
-/// What one host has done and seen.
+/// What one host has done and seen at one link.
 #[derive(Debug, Default, Serialize)]
-pub struct HostCounters {
+pub struct EndCounters {
     /// Reads of BAR 0.
     pub register_reads: Counter,
     /// Writes of BAR 0.
@@ -110,5 +112,16 @@ pub struct HostCounters {
     /// Resets of the function.
     pub resets: Counter,
     /// Its windows, in their order.
-    pub windows: [WindowCounters; WINDOWS],
+    pub windows: Vec<WindowCounters>,
+}
+
+impl EndCounters {
+    /// All 0, for a function with this many windows.
+    pub fn new(windows: usize) -> Self {
+        let mut counters = Self::default();
+        counters
+            .windows
+            .resize_with(windows, WindowCounters::default);
+        counters
+    }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! MSI-X vectors of one host: each is an event descriptor that its QEMU waits on.
+//! MSI-X vectors of one function: each is an event descriptor that its QEMU waits on.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,19 +8,29 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::{fcntl_getfl, fcntl_setfl, OFlags};
 use rustix::io::Errno;
 
-use crate::amd::VECTORS;
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    fds: [Option<OwnedFd>; VECTORS],
-    pending: u32,
+    fds: Vec<Option<OwnedFd>>,
+    pending: u64,
 }
 
-/// The vectors of one host.
-#[derive(Debug, Default)]
+/// The vectors of one function.
+#[derive(Debug)]
 pub struct Interrupts(Mutex<State>);
 
 impl Interrupts {
+    /// This many vectors, at most 64, without descriptors.
+    pub fn new(vectors: usize) -> Self {
+        let mut fds = Vec::new();
+        fds.resize_with(vectors, || None);
+        Self(Mutex::new(State { fds, pending: 0 }))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.lock().fds.len()
+    }
+
     /// Attaches descriptors to the vectors from `first` on; what was pending there is signalled.
     ///
     /// # Errors
@@ -64,12 +74,14 @@ impl Interrupts {
 
     /// Detaches all.
     pub fn disable(&self) {
-        *self.lock() = State::default();
+        let mut state = self.lock();
+        state.fds.fill_with(|| None);
+        state.pending = 0;
     }
 
     /// Signals a set of vectors, one a bit; those without a descriptor become pending, unless none has one.
     /// Returns how many were signalled.
-    pub fn fire(&self, vectors: u32) -> u64 {
+    pub fn fire(&self, vectors: u64) -> u64 {
         if vectors == 0 {
             return 0;
         }
@@ -77,7 +89,7 @@ impl Interrupts {
     }
 
     /// The pending bits.
-    pub fn pending(&self) -> u32 {
+    pub fn pending(&self) -> u64 {
         self.lock().pending
     }
 
@@ -87,7 +99,7 @@ impl Interrupts {
 }
 
 impl State {
-    fn signal(&mut self, vectors: u32) -> u64 {
+    fn signal(&mut self, vectors: u64) -> u64 {
         let enabled = self.fds.iter().any(Option::is_some);
         let mut signalled = 0;
         for (vector, fd) in (0..).zip(&self.fds) {
@@ -109,9 +121,9 @@ impl State {
     }
 }
 
-/// The bits from `first` up to `end`, both at most [`VECTORS`].
-fn mask(first: usize, end: usize) -> u32 {
-    (0..u32::BITS)
+/// The bits from `first` up to `end`, both at most 64.
+fn mask(first: usize, end: usize) -> u64 {
+    (0..u64::BITS)
         .zip(0..)
         .filter(|(_, i)| (first..end).contains(i))
         .fold(0, |mask, (bit, _)| mask | 1 << bit)
@@ -137,7 +149,7 @@ mod tests {
 
     #[test]
     fn attached_vectors_are_signalled() {
-        let interrupts = Interrupts::default();
+        let interrupts = Interrupts::new(24);
         let (a, ours_a) = event();
         let (b, ours_b) = event();
         assert_eq!(interrupts.fire(0xff), 0, "nothing is enabled");
@@ -151,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_vector_without_descriptor_is_pending_until_it_gets_one() {
-        let interrupts = Interrupts::default();
+        let interrupts = Interrupts::new(24);
         let (a, _ours_a) = event();
         let (b, ours_b) = event();
         interrupts.attach(0, vec![a]).unwrap();
@@ -165,7 +177,7 @@ mod tests {
 
     #[test]
     fn bounds() {
-        let interrupts = Interrupts::default();
+        let interrupts = Interrupts::new(24);
         assert_eq!(interrupts.attach(24, vec![event().0]), Err(Errno::INVAL));
         assert_eq!(
             interrupts.attach(usize::MAX, vec![event().0]),
@@ -178,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_full_counter_does_not_hold_us_up() {
-        let interrupts = Interrupts::default();
+        let interrupts = Interrupts::new(24);
         let fd = eventfd(0, EventfdFlags::empty()).unwrap();
         rustix::io::write(&fd, &(u64::MAX - 1).to_ne_bytes()).unwrap();
         interrupts.attach(0, vec![fd]).unwrap();

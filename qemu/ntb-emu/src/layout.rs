@@ -1,41 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which BAR is what: BAR 0 holds registers, then come the three memory windows.
+//! Which BAR is what. BAR 0 always holds registers; the others are memory windows.
 
-use crate::amd::WINDOWS;
-
-/// Bytes of BAR 0.
-pub const REGISTERS_SIZE: u64 = 0x4000;
-/// Where the MSI-X table is in BAR 0. QEMU keeps the table itself.
-pub const MSIX_TABLE_OFFSET: u64 = 0x2000;
-/// Where the pending bits are in BAR 0.
-pub const MSIX_PENDING_OFFSET: u64 = 0x3000;
 /// Index of the configuration space among the regions.
 pub const CONFIG_REGION: u32 = 7;
 /// Regions: six BARs, expansion ROM, configuration space, VGA.
 pub const REGIONS: u32 = 9;
-
-/// BAR of each window, as `ntb_hw_amd` finds it.
-const WINDOW_BARS: [u32; WINDOWS] = [1, 2, 4];
 
 /// How a BAR announces itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BarType {
     /// 32-bit memory.
     Memory32,
+    /// 64-bit memory.
+    Memory64,
     /// 64-bit prefetchable memory.
     Prefetchable64,
 }
 
-/// A BAR.
-#[derive(Clone, Copy, Debug)]
-pub struct Bar {
-    /// Its number.
-    pub index: usize,
+/// A BAR that is a memory window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowBar {
+    /// Its number, 1 to 5.
+    pub index: u32,
     /// Bytes, a power of two.
     pub size: u64,
     /// Its type.
     pub kind: BarType,
+}
+
+/// Where the interrupt vectors are in BAR 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Msix {
+    /// How many there are, at most 64.
+    pub vectors: usize,
+    /// Offset of the table. QEMU keeps the table itself.
+    pub table: u64,
+    /// Offset of the pending bits.
+    pub pending: u64,
 }
 
 /// What a region is.
@@ -51,58 +53,46 @@ pub enum Region {
     Empty,
 }
 
-/// The regions of the function.
-#[derive(Clone, Copy, Debug)]
+/// The regions of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    windows: [u64; WINDOWS],
+    /// Bytes of BAR 0, a power of two.
+    pub registers: u64,
+    /// Type of BAR 0.
+    pub registers_kind: BarType,
+    /// The windows, in the order of their numbers.
+    pub windows: Vec<WindowBar>,
+    /// The interrupt vectors.
+    pub msix: Msix,
 }
 
 impl Layout {
-    /// A layout with windows of these sizes in bytes, each a power of two.
-    pub fn new(windows: [u64; WINDOWS]) -> Self {
-        Self { windows }
-    }
-
     /// What region an index stands for, and its size in bytes; `None` if there is no such index.
     pub fn region(&self, index: u32) -> Option<(Region, u64)> {
-        if index >= REGIONS {
-            return None;
+        let window = self.windows.iter().position(|bar| bar.index == index);
+        if let Some(window) = window {
+            return Some((Region::Window(window), self.window(window)));
         }
-        if let Some(window) = WINDOW_BARS.iter().position(|bar| *bar == index) {
-            return Some((Region::Window(window), self.windows.get(window).copied()?));
+        match index {
+            0 => Some((Region::Registers, self.registers)),
+            CONFIG_REGION => Some((Region::Config, crate::pci_config::SIZE as u64)),
+            _ if index < REGIONS => Some((Region::Empty, 0)),
+            _ => None,
         }
-        Some(match index {
-            0 => (Region::Registers, REGISTERS_SIZE),
-            CONFIG_REGION => (Region::Config, crate::pci_config::SIZE as u64),
-            _ => (Region::Empty, 0),
-        })
     }
 
-    /// Size of a window in bytes.
+    /// Size of a window in bytes; 0 if there is no such window.
     pub fn window(&self, window: usize) -> u64 {
-        self.windows.get(window).copied().unwrap_or(0)
+        self.windows.get(window).map_or(0, |bar| bar.size)
     }
 
-    /// The BARs.
-    pub fn bars(&self) -> impl Iterator<Item = Bar> + '_ {
-        let registers = Bar {
-            index: 0,
-            size: REGISTERS_SIZE,
-            kind: BarType::Memory32,
-        };
-        let windows = WINDOW_BARS
+    /// Number, size and type of each BAR.
+    pub fn bars(&self) -> impl Iterator<Item = (u32, u64, BarType)> + '_ {
+        let windows = self
+            .windows
             .iter()
-            .zip(&self.windows)
-            .map(|(bar, size)| Bar {
-                index: *bar as usize,
-                size: *size,
-                kind: if *bar == 1 {
-                    BarType::Memory32
-                } else {
-                    BarType::Prefetchable64
-                },
-            });
-        std::iter::once(registers).chain(windows)
+            .map(|bar| (bar.index, bar.size, bar.kind));
+        std::iter::once((0, self.registers, self.registers_kind)).chain(windows)
     }
 }
 
@@ -112,7 +102,21 @@ mod tests {
 
     #[test]
     fn regions() {
-        let layout = Layout::new([1, 2, 4]);
+        let bar = |index, size| WindowBar {
+            index,
+            size,
+            kind: BarType::Prefetchable64,
+        };
+        let layout = Layout {
+            registers: 0x4000,
+            registers_kind: BarType::Memory32,
+            windows: vec![bar(1, 1), bar(2, 2), bar(4, 4)],
+            msix: Msix {
+                vectors: 1,
+                table: 0x2000,
+                pending: 0x3000,
+            },
+        };
         let expected = [
             Some((Region::Registers, 0x4000)),
             Some((Region::Window(0), 1)),
@@ -129,5 +133,6 @@ mod tests {
             assert_eq!(layout.region(index), expected, "{index}");
         }
         assert_eq!(layout.region(u32::MAX), None);
+        assert_eq!(layout.window(3), 0);
     }
 }

@@ -12,7 +12,6 @@ use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
 use ntb_emu::cli::{Cli, Command, Serve};
 use ntb_emu::control;
-use ntb_emu::ntb::Ntb;
 use ntb_emu::server::Server;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
@@ -22,6 +21,10 @@ fn main() -> ExitCode {
     let result = match (cli.command, cli.serve) {
         (Some(Command::Query { control, query }), _) => {
             control::ask(&control, query).map(|answer| println!("{answer}"))
+        }
+        (Some(Command::Schema), _) => {
+            println!("{:#}", ntb_emu::topology::schema());
+            Ok(())
         }
         (None, Some(serve)) => run(serve),
         (None, None) => Err(anyhow::anyhow!("nothing to do: see --help")),
@@ -48,12 +51,7 @@ fn run(serve: Serve) -> Result<()> {
     signals.add(Signal::SIGINT);
     signals.thread_block().context("cannot block signals")?;
 
-    let windows = serve.windows()?;
-    let control = serve.control.clone();
-    let hosts = serve.hosts()?;
-    let sockets = hosts.clone().map(|host| host.socket);
-    let ntb = Ntb::new(windows, hosts.map(|host| (host.name, host.ram)));
-    let server = Server::start(ntb, sockets, control)?;
+    let server = Server::start(&serve.topology()?, serve.control)?;
     println!("ntb-emu: ready");
     std::io::stdout()
         .flush()

@@ -5,8 +5,7 @@
 //! QEMU emulates most of what guests do to it (BAR addresses, MSI-X enable) and takes identity, BAR types and
 //! capabilities from here. It hands every write on, from which we learn whether the function may master the bus.
 
-use crate::amd::{DEVICE, VECTORS, VENDOR};
-use crate::layout::{BarType, Layout, MSIX_PENDING_OFFSET, MSIX_TABLE_OFFSET};
+use crate::layout::{BarType, Layout};
 
 /// Bytes of configuration space.
 pub const SIZE: usize = 4096;
@@ -14,11 +13,22 @@ pub const SIZE: usize = 4096;
 const COMMAND: usize = 0x04;
 const COMMAND_BITS: u16 = 0x0546;
 const BUS_MASTER: u16 = 1 << 2;
-/// Other bridge.
-const CLASS: u32 = 0x06_8000;
 const BAR0: usize = 0x10;
 const EXPRESS: usize = 0x40;
 const MSIX: usize = 0x80;
+
+/// What a function says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Vendor identifier, also of the subsystem.
+    pub vendor: u16,
+    /// Device identifier, also of the subsystem.
+    pub device: u16,
+    /// Revision.
+    pub revision: u8,
+    /// Class code, 24 bits.
+    pub class: u32,
+}
 
 /// Configuration space: values, and which bits of each byte can be written.
 #[derive(Debug)]
@@ -30,38 +40,59 @@ pub struct ConfigSpace {
 
 impl ConfigSpace {
     /// Configuration space of a function with these BARs.
-    pub fn new(layout: &Layout) -> Self {
+    pub fn new(identity: &Identity, layout: &Layout) -> Self {
+        let Identity {
+            vendor,
+            device,
+            revision,
+            class,
+        } = *identity;
         let mut space = Self {
             values: vec![0; SIZE],
             writable: vec![0; SIZE],
             reset: Vec::new(),
         };
-        space.put(0x00, &VENDOR.to_le_bytes(), &[]);
-        space.put(0x02, &DEVICE.to_le_bytes(), &[]);
+        space.put(0x00, &vendor.to_le_bytes(), &[]);
+        space.put(0x02, &device.to_le_bytes(), &[]);
         space.put(COMMAND, &[0, 0], &COMMAND_BITS.to_le_bytes());
         // There is a capability list.
         space.put(0x06, &0x0010u16.to_le_bytes(), &[]);
-        space.put(0x08, &(CLASS << 8).to_le_bytes(), &[]);
+        space.put(0x08, &(class << 8 | u32::from(revision)).to_le_bytes(), &[]);
         // Cache line size and interrupt line are for software's use.
         space.put(0x0c, &[0], &[0xff]);
         space.put(0x3c, &[0], &[0xff]);
-        for bar in layout.bars() {
-            let mask = !(bar.size - 1);
-            let offset = BAR0 + 4 * bar.index;
-            match bar.kind {
+        for (index, size, kind) in layout.bars() {
+            let mask = !(size - 1);
+            let offset = BAR0 + 4 * index as usize;
+            match kind {
                 BarType::Memory32 => space.put(offset, &[0; 4], &low(mask).to_le_bytes()),
+                BarType::Memory64 => space.put(offset, &0x04u64.to_le_bytes(), &mask.to_le_bytes()),
                 BarType::Prefetchable64 => {
                     space.put(offset, &0x0cu64.to_le_bytes(), &mask.to_le_bytes())
                 }
             }
         }
-        space.put(0x2c, &VENDOR.to_le_bytes(), &[]);
-        space.put(0x2e, &DEVICE.to_le_bytes(), &[]);
+        space.put(0x2c, &vendor.to_le_bytes(), &[]);
+        space.put(0x2e, &device.to_le_bytes(), &[]);
         space.put(0x34, &[EXPRESS as u8], &[]);
         space.express();
-        space.msix();
+        space.msix(layout);
         space.reset = space.values.clone();
         space
+    }
+
+    /// Adds bytes of the model's own: their value after a reset, and which bits can be written. To be called before the
+    /// space is used.
+    pub fn add(&mut self, offset: usize, value: &[u8], writable: &[u8]) {
+        self.put(offset, value, writable);
+        self.reset.clone_from(&self.values);
+    }
+
+    /// The address that the host has given to a 64-bit BAR, as it was last written.
+    pub fn bar64(&self, index: u32) -> u64 {
+        let mut data = [0; 8];
+        self.read(BAR0 as u64 + 4 * u64::from(index), &mut data);
+        u64::from_le_bytes(data) & !0xf
     }
 
     /// Reads; what lies outside reads as zero.
@@ -118,13 +149,15 @@ impl ConfigSpace {
         self.put(EXPRESS + 0x30, &[3, 0], &[0x0f, 0]);
     }
 
-    fn msix(&mut self) {
-        let control = low16(VECTORS as u32 - 1);
+    fn msix(&mut self, layout: &Layout) {
+        let msix = layout.msix;
+        // CAST: at most 64.
+        let control = low16(msix.vectors as u32 - 1);
         self.put(MSIX, &[0x11, 0], &[]);
         self.put(MSIX + 2, &control.to_le_bytes(), &0xc000u16.to_le_bytes());
         // Table and pending bits are in BAR 0.
-        self.put(MSIX + 4, &low(MSIX_TABLE_OFFSET).to_le_bytes(), &[]);
-        self.put(MSIX + 8, &low(MSIX_PENDING_OFFSET).to_le_bytes(), &[]);
+        self.put(MSIX + 4, &low(msix.table).to_le_bytes(), &[]);
+        self.put(MSIX + 8, &low(msix.pending).to_le_bytes(), &[]);
     }
 
     fn put(&mut self, offset: usize, value: &[u8], writable: &[u8]) {
@@ -154,9 +187,31 @@ fn low16(value: u32) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::{Msix, WindowBar};
 
     fn space() -> ConfigSpace {
-        ConfigSpace::new(&Layout::new([1 << 20, 64 << 20, 8 << 30]))
+        let bar = |index, size, kind| WindowBar { index, size, kind };
+        let identity = Identity {
+            vendor: 0x1022,
+            device: 0x145b,
+            revision: 0,
+            class: 0x06_8000,
+        };
+        let layout = Layout {
+            registers: 0x4000,
+            registers_kind: BarType::Memory32,
+            windows: vec![
+                bar(1, 1 << 20, BarType::Memory32),
+                bar(2, 64 << 20, BarType::Prefetchable64),
+                bar(4, 8 << 30, BarType::Prefetchable64),
+            ],
+            msix: Msix {
+                vectors: 24,
+                table: 0x2000,
+                pending: 0x3000,
+            },
+        };
+        ConfigSpace::new(&identity, &layout)
     }
 
     fn read32(space: &ConfigSpace, offset: u64) -> u32 {
@@ -194,6 +249,8 @@ mod tests {
                 0xffff_fffe
             ]
         );
+        space.write(0x18, &0xfc_4000_0000u64.to_le_bytes());
+        assert_eq!(space.bar64(2), 0xfc_4000_0000);
         space.reset();
         assert_eq!(bars(&space), [0, 0, 0xc, 0, 0xc, 0]);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The threads: one for each host, one for the clock, one for the control socket.
+//! The threads: one for each end of each link, one for the clock, one for the control socket.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -10,49 +10,55 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{anyhow, Context, Result};
 use tracing::{error, warn};
 
-use crate::amd::Side;
 use crate::control;
-use crate::ntb::Ntb;
+use crate::fabric::Fabric;
+use crate::link::Link;
 use crate::session::{serve, Ended};
+use crate::side::Side;
+use crate::topology::Topology;
 
 /// How often unanswered reads are looked for; they are given up at most this much late.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A running bridge. When it is dropped, its sockets are removed.
+/// A running process. When it is dropped, its sockets are removed.
 #[derive(Debug)]
 pub struct Server {
     sockets: Vec<PathBuf>,
 }
 
 impl Server {
-    /// Listens on a socket for each host, primary first, and on the control socket, and starts to serve.
+    /// Listens on a socket for each end of each link, and on the control socket, and starts to serve.
     ///
     /// # Errors
     ///
-    /// A socket cannot be made or a thread not be started.
-    pub fn start(ntb: Ntb, hosts: [PathBuf; 2], control: Option<PathBuf>) -> Result<Self> {
-        let ntb = Arc::new(ntb);
+    /// A link's family cannot have its windows, a socket cannot be made or a thread not be started.
+    pub fn start(topology: &Topology, control: Option<PathBuf>) -> Result<Self> {
+        let fabric =
+            Fabric::new(topology).map_err(|(link, error)| anyhow!("link '{link}': {error}"))?;
+        let fabric = Arc::new(fabric);
         let mut server = Self {
             sockets: Vec::new(),
         };
-        for (side, path) in Side::BOTH.into_iter().zip(hosts) {
-            let listener = server.listen(&path)?;
-            let ntb = ntb.clone();
-            spawn(&ntb.host(side).name.clone(), move || {
-                serve_host(&ntb, side, &listener)
-            })?;
+        for (link, placed) in fabric.links().iter().zip(topology.links()) {
+            for (side, end) in Side::BOTH.into_iter().zip(&placed.ends) {
+                let listener = server.listen(&end.socket)?;
+                let link = link.clone();
+                spawn(&format!("{} {}", end.name, link.name()), move || {
+                    serve_end(&link, side, &listener)
+                })?;
+            }
         }
         if let Some(path) = control {
             let listener = server.listen(&path)?;
-            let ntb = ntb.clone();
-            spawn("control", move || control::serve(&ntb, &listener))?;
+            let fabric = fabric.clone();
+            spawn("control", move || control::serve(&fabric, &listener))?;
         }
         spawn("clock", move || loop {
             thread::sleep(TICK);
-            ntb.expire();
+            fabric.expire();
         })?;
         Ok(server)
     }
@@ -83,17 +89,17 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
 }
 
 /// One virtual machine after the other: the next can connect when the last one has gone.
-fn serve_host(ntb: &Ntb, side: Side, listener: &UnixListener) {
-    let host = &ntb.host(side).name;
+fn serve_end(link: &Link, side: Side, listener: &UnixListener) {
+    let (name, host) = (link.name(), &link.end(side).name);
     loop {
         match listener.accept() {
-            Ok((socket, _)) => match serve(ntb, side, socket) {
+            Ok((socket, _)) => match serve(link, side, socket) {
                 Ended::Closed => {}
-                ended => error!(host, reason = %ended, "connection given up"),
+                ended => error!(link = name, host, reason = %ended, "connection given up"),
             },
             Err(error) => {
                 // Out of descriptors, most likely: that may pass.
-                error!(host, %error, "cannot accept a connection");
+                error!(link = name, host, %error, "cannot accept a connection");
                 thread::sleep(TICK);
             }
         }

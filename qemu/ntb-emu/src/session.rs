@@ -15,9 +15,9 @@ use rustix::io::Errno;
 use tracing::{debug, error, warn};
 use zerocopy::IntoBytes;
 
-use crate::amd::{Side, VECTORS, WINDOWS};
 use crate::connection::Connection;
-use crate::ntb::{reply, Ntb};
+use crate::link::{reply, Link};
+use crate::side::Side;
 use crate::socket::{Frame, ReceiveError, Receiver};
 use crate::wire::{
     parse, DmaMap, DmaUnmap, DmaUnmapFlags, Header, IrqSet, IrqSetFlags, Malformed, Message,
@@ -50,21 +50,21 @@ impl From<Malformed> for Ended {
 }
 
 /// Serves a host until its connection ends, and says why it did. Nothing but this connection is affected by it.
-pub fn serve(ntb: &Ntb, side: Side, socket: UnixStream) -> Ended {
+pub fn serve(link: &Link, side: Side, socket: UnixStream) -> Ended {
     let socket = Arc::new(socket);
     let connection = Arc::new(Connection::new(side, socket.clone()));
     let sender = std::thread::Builder::new()
-        .name(format!("{} sender", ntb.host(side).name))
+        .name(format!("{} sender", link.end(side).name))
         .spawn({
             let connection = connection.clone();
             move || connection.outbox().drain()
         });
     let mut session = Session {
-        ntb,
+        link,
         side,
         connection,
         greeted: false,
-        direct: Default::default(),
+        direct: vec![None; link.windows().len()],
     };
     match sender {
         Err(error) => {
@@ -74,7 +74,7 @@ pub fn serve(ntb: &Ntb, side: Side, socket: UnixStream) -> Ended {
         Ok(sender) => {
             let ended = session.run(Receiver::new(socket));
             if session.greeted {
-                ntb.disconnected(&session.connection);
+                link.disconnected(&session.connection);
             }
             session.connection.close();
             // It cannot have panicked in a way that matters any more.
@@ -85,12 +85,12 @@ pub fn serve(ntb: &Ntb, side: Side, socket: UnixStream) -> Ended {
 }
 
 struct Session<'a> {
-    ntb: &'a Ntb,
+    link: &'a Link,
     side: Side,
     connection: Arc<Connection>,
     /// The version has been negotiated: the host counts as connected.
     greeted: bool,
-    direct: [Option<Rc<DirectWindow>>; WINDOWS],
+    direct: Vec<Option<Rc<DirectWindow>>>,
 }
 
 impl Session<'_> {
@@ -111,7 +111,7 @@ impl Session<'_> {
     fn handle(&mut self, frame: Frame<'_>) -> Result<(), Ended> {
         let (header, request) = match parse(frame.bytes)? {
             Message::Reply(reply) => {
-                self.ntb.answer(&self.connection, &reply);
+                self.link.answer(&self.connection, &reply);
                 return Ok(());
             }
             Message::Request(header, request) => (header, request),
@@ -121,13 +121,13 @@ impl Session<'_> {
         }
         let done = match request {
             Request::RegionRead(access) => {
-                match self.ntb.region_read(&self.connection, &header, access) {
+                match self.link.region_read(&self.connection, &header, access) {
                     Ok(()) => return Ok(()),
                     Err(errno) => Err(errno),
                 }
             }
             Request::RegionWrite(access, data) => {
-                let result = self.ntb.region_write(self.side, access, data);
+                let result = self.link.region_write(self.side, access, data);
                 result.map(|()| self.reply(&header, access.as_bytes()))
             }
             Request::RegionWriteMulti(writes) => self.write_multi(&header, writes),
@@ -139,12 +139,11 @@ impl Session<'_> {
                 Ok(())
             }
             Request::GetRegionInfo(info) => self.region_info(&header, &info),
-            Request::GetIrqInfo(info) => {
-                info::irq(&info).map(|info| self.reply(&header, info.as_bytes()))
-            }
+            Request::GetIrqInfo(info) => info::irq(&info, self.link.layout().msix.vectors)
+                .map(|info| self.reply(&header, info.as_bytes())),
             Request::SetIrqs(set, _) => self.set_irqs(&header, &set, frame.fds),
             Request::Reset => {
-                self.ntb.reset(self.side);
+                self.link.reset(self.side);
                 self.reply(&header, &[]);
                 Ok(())
             }
@@ -167,7 +166,7 @@ impl Session<'_> {
                 .data
                 .get(..one.access.count.get() as usize)
                 .ok_or(Errno::INVAL)?;
-            self.ntb.region_write(self.side, one.access, data)?;
+            self.link.region_write(self.side, one.access, data)?;
         }
         // CAST: bounded by the length of a message.
         self.reply(header, &(writes.len() as u64).to_ne_bytes());
@@ -180,9 +179,9 @@ impl Session<'_> {
         map: &DmaMap,
         fds: Vec<std::os::fd::OwnedFd>,
     ) -> Result<(), Errno> {
-        let host = self.ntb.host(self.side);
+        let end = self.link.end(self.side);
         let ram = !fds.is_empty();
-        host.memory
+        end.memory
             .map(map, fds.into_iter().next())
             .map_err(|error| {
                 warn!(host = self.name(), %error, "memory not mapped");
@@ -204,7 +203,7 @@ impl Session<'_> {
     }
 
     fn dma_unmap(&self, header: &Header, unmap: &DmaUnmap) -> Result<(), Errno> {
-        let memory = &self.ntb.host(self.side).memory;
+        let memory = &self.link.end(self.side).memory;
         if unmap.flags.get() & DmaUnmapFlags::ALL != 0 {
             memory.clear();
         } else {
@@ -225,8 +224,8 @@ impl Session<'_> {
         set: &IrqSet,
         fds: Vec<std::os::fd::OwnedFd>,
     ) -> Result<(), Errno> {
-        let host = self.ntb.host(self.side);
-        let interrupts = &host.interrupts;
+        let end = self.link.end(self.side);
+        let interrupts = &end.interrupts;
         // CAST: a u32 fits.
         let (start, count) = (set.start.get() as usize, set.count.get() as usize);
         if set.index.get() != MSIX {
@@ -238,9 +237,13 @@ impl Session<'_> {
             ATTACH if fds.is_empty() => interrupts.detach(start, count)?,
             ATTACH if fds.len() == count => interrupts.attach(start, fds)?,
             TRIGGER if count == 0 => interrupts.disable(),
-            TRIGGER if start < VECTORS && count <= VECTORS - start => {
+            TRIGGER
+                if start
+                    .checked_add(count)
+                    .is_some_and(|end| end <= interrupts.count()) =>
+            {
                 let vectors = (start..start + count).fold(0, |set, vector| set | 1 << vector);
-                host.counters.msix_fired.add(interrupts.fire(vectors));
+                end.counters.msix_fired.add(interrupts.fire(vectors));
             }
             _ => return Err(Errno::INVAL),
         }
@@ -250,19 +253,20 @@ impl Session<'_> {
 
     /// Says so if the host on `side` does not use the RAM file that its peer's direct window shows.
     fn warn_if_stale(&self, side: Side) {
-        let host = self.ntb.host(side);
-        if host.is_stale() {
+        let end = self.link.end(side);
+        if end.is_stale() {
             error!(
-                host = host.name,
-                peer = self.ntb.host(side.peer()).name,
-                ram = %host.ram.display(),
+                link = self.link.name(),
+                host = end.name,
+                peer = self.link.end(side.peer()).name,
+                ram = %end.ram.display(),
                 "the peer's direct window shows a file that is not this host's RAM: restart the peer"
             );
         }
     }
 
     fn name(&self) -> &str {
-        &self.ntb.host(self.side).name
+        &self.link.end(self.side).name
     }
 
     fn reply(&self, header: &Header, body: &[u8]) {

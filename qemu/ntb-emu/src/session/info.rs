@@ -11,7 +11,6 @@ use zerocopy::IntoBytes;
 
 use super::direct::{DirectWindow, RAM_TIMEOUT};
 use super::Session;
-use crate::amd::VECTORS;
 use crate::layout::{Region, REGIONS};
 use crate::wire::{DeviceInfo, Header, IrqInfo, RegionInfo, RegionInfoFlags, SparseMmap};
 
@@ -35,10 +34,11 @@ pub(super) fn device() -> DeviceInfo {
     }
 }
 
-pub(super) fn irq(asked: &IrqInfo) -> Result<IrqInfo, Errno> {
+pub(super) fn irq(asked: &IrqInfo, vectors: usize) -> Result<IrqInfo, Errno> {
     let count = match asked.index.get() {
         INTX | MSI => 0,
-        MSIX => VECTORS as u32,
+        // CAST: at most 64.
+        MSIX => vectors as u32,
         // Errors and requests to let the device go: refused, which QEMU takes without a warning.
         _ => return Err(Errno::INVAL),
     };
@@ -53,7 +53,7 @@ pub(super) fn irq(asked: &IrqInfo) -> Result<IrqInfo, Errno> {
 impl Session<'_> {
     pub(super) fn region_info(&mut self, header: &Header, asked: &RegionInfo) -> Result<(), Errno> {
         let (region, size) = self
-            .ntb
+            .link
             .layout()
             .region(asked.index.get())
             .ok_or(Errno::INVAL)?;
@@ -73,7 +73,7 @@ impl Session<'_> {
         let window = match region {
             Region::Window(window)
                 if self
-                    .ntb
+                    .link
                     .windows()
                     .get(window)
                     .is_some_and(|window| window.direct) =>
@@ -116,12 +116,12 @@ impl Session<'_> {
         }
         let mut body = info.as_bytes().to_vec();
         body.extend(capability);
-        if let Some(counters) = self.ntb.host(self.side).counters.windows.get(window) {
+        if let Some(counters) = self.link.end(self.side).counters.windows.get(window) {
             counters.direct.set(true);
         }
         self.reply_with(header, &body, direct.file.as_fd());
         let peer = self.side.peer();
-        self.ntb.host(peer).set_mapped_by_peer(direct.id);
+        self.link.end(peer).set_mapped_by_peer(direct.id);
         self.warn_if_stale(peer);
         info!(
             host = self.name(),
@@ -134,8 +134,8 @@ impl Session<'_> {
 
     /// The peer's RAM as a window shows it; `None` if it cannot be had, and the window is served access by access.
     fn direct_window(&mut self, window: usize, size: u64) -> Option<Rc<DirectWindow>> {
-        let peer = self.ntb.host(self.side.peer());
-        let name = &self.ntb.host(self.side).name;
+        let peer = self.link.end(self.side.peer());
+        let name = &self.link.end(self.side).name;
         let slot = self.direct.get_mut(window)?;
         if slot.is_none() {
             match DirectWindow::open(&peer.ram, size, RAM_TIMEOUT) {

@@ -7,7 +7,7 @@ use tracing::debug;
 use zerocopy::IntoBytes;
 
 use super::{Ended, Session};
-use crate::ntb::reply;
+use crate::link::reply;
 use crate::socket::MAX_FDS;
 use crate::wire::{Header, Version, MAX_TRANSFER};
 
@@ -30,7 +30,7 @@ impl Session<'_> {
         let capabilities = capabilities(data);
         reply(&self.connection, header, [ours.as_bytes(), &capabilities]);
         self.greeted = true;
-        self.ntb.connected(&self.connection);
+        self.link.connected(&self.connection);
         Ok(())
     }
 }

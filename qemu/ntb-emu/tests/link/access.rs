@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crate::client::{access, linked, CONFIG, RAM, WINDOW1};
-use ntb_emu::amd::Side;
+use ntb_emu::side::Side;
 use ntb_emu::wire::{Command, WriteOne, NO_REPLY};
 use zerocopy::IntoBytes;
 
@@ -20,20 +20,25 @@ fn a_window_write_lands_in_the_peers_ram_and_reads_back() {
     a.write(WINDOW1, 0x101, &long);
     assert_eq!(b.ram(0x1101, 5000), long);
     assert_eq!(a.read(WINDOW1, 0x101, 5000), long);
-    let counters = &ntb.host(Side::Primary).counters.windows[1];
+    let counters = &ntb.end(Side::Primary).counters.windows[1];
     assert_eq!(
         (
             counters.reads.get(),
             counters.writes.get(),
-            counters.to_ram.get()
+            counters.ram_reads.get(),
+            counters.ram_writes.get()
         ),
-        (2, 2, 4)
+        (2, 2, 2, 2)
     );
     assert_eq!(
         (counters.bytes_read.get(), counters.bytes_written.get()),
         (5008, 5008)
     );
-    assert_eq!((counters.blocked.get(), counters.to_device.get()), (0, 0));
+    assert_eq!(counters.blocked.get(), 0);
+    assert_eq!(
+        (counters.device_reads.get(), counters.device_writes.get()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -66,7 +71,7 @@ fn what_is_not_open_reads_as_ones_and_takes_no_writes() {
     assert_eq!(b.ram(0x1ffe, 4), [0; 4]);
     b.open_window(0, 0);
     assert_eq!(a.read(WINDOW1, 0, 4), [0xff; 4]);
-    assert_eq!(ntb.host(Side::Primary).counters.windows[1].blocked.get(), 4);
+    assert_eq!(ntb.end(Side::Primary).counters.windows[1].blocked.get(), 4);
 }
 
 #[test]
@@ -131,9 +136,16 @@ fn device_registers_are_reached_through_the_peers_qemu() {
     // A failed write is reported although no reply was asked for; it must not end up anywhere.
     b.answer(&write, None);
     b.flush();
-    let counters = &ntb.host(Side::Primary).counters.windows[1];
-    assert_eq!((counters.to_device.get(), counters.failed.get()), (3, 1));
-    assert_eq!(ntb.host(Side::Secondary).counters.write_errors.get(), 1);
+    let counters = &ntb.end(Side::Primary).counters.windows[1];
+    assert_eq!(
+        (
+            counters.device_reads.get(),
+            counters.device_writes.get(),
+            counters.failed.get()
+        ),
+        (2, 1, 1)
+    );
+    assert_eq!(ntb.end(Side::Secondary).counters.write_errors.get(), 1);
 }
 
 #[test]
@@ -159,11 +171,8 @@ fn a_read_that_is_not_answered_is_given_up_and_its_late_answer_dropped() {
     b.flush();
     clock.join().unwrap();
     assert!(a.is_quiet(Duration::from_millis(50)));
-    assert_eq!(
-        ntb.host(Side::Primary).counters.windows[1].timeouts.get(),
-        1
-    );
-    assert_eq!(ntb.host(Side::Secondary).counters.late_replies.get(), 1);
+    assert_eq!(ntb.end(Side::Primary).counters.windows[1].timeouts.get(), 1);
+    assert_eq!(ntb.end(Side::Secondary).counters.late_replies.get(), 1);
 }
 
 #[test]
@@ -191,9 +200,9 @@ fn a_host_that_does_not_read_holds_up_nobody() {
         a.flush();
     }
     assert!(start.elapsed() < Duration::from_secs(20));
-    let counters = &ntb.host(Side::Primary).counters.windows[1];
+    let counters = &ntb.end(Side::Primary).counters.windows[1];
     assert_eq!(
-        (counters.to_device.get(), counters.dropped.get()),
+        (counters.device_writes.get(), counters.dropped.get()),
         (40 * 256, 0)
     );
     for i in 0..40 * 256u32 {

@@ -3,8 +3,8 @@
 //! Clients that do not keep to the protocol harm only themselves.
 
 use crate::client::{bridge, linked, wait_for, Client};
-use ntb_emu::amd::Side;
 use ntb_emu::session::Ended;
+use ntb_emu::side::Side;
 use ntb_emu::wire::{Command, DmaMap, Header, IrqSet};
 use proptest::prelude::*;
 use std::os::fd::OwnedFd;
@@ -71,7 +71,7 @@ fn nothing_is_done_before_the_version() {
     let mut client = Client::raw(&ntb, Side::Primary);
     client.send(Command::Reset, 0, &[], &[]);
     assert!(matches!(client.ended(), Ended::NoVersion));
-    assert_eq!(ntb.host(Side::Primary).counters.connections.get(), 0);
+    assert_eq!(ntb.end(Side::Primary).counters.connections.get(), 0);
 }
 
 #[test]
@@ -179,6 +179,6 @@ proptest! {
         a.flush();
         b.kill();
         a.flush();
-        prop_assert!(!ntb.registers().link());
+        prop_assert!(!ntb.model().link());
     }
 }

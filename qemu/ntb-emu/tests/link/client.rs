@@ -12,9 +12,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ntb_emu::amd::{peer_offset, Side};
-use ntb_emu::ntb::{Ntb, Window};
+use ntb_emu::link::{EndSpec, Link, LinkSpec};
+use ntb_emu::model::amd::peer_offset;
+use ntb_emu::model::{Family, Window};
 use ntb_emu::session::{serve, Ended};
+use ntb_emu::side::Side;
+use ntb_emu::waits::Waits;
 use ntb_emu::wire::{
     Command, DmaMap, DmaRange, DmaUnmap, Header, IrqSet, IrqSetFlags, RegionAccess, Version,
     HEADER_SIZE, NO_REPLY,
@@ -61,11 +64,11 @@ pub struct Client {
     id: u16,
 }
 
-pub fn bridge() -> Arc<Ntb> {
+pub fn bridge() -> Arc<Link> {
     bridge_with_ram(["/nonexistent/a", "/nonexistent/b"], false)
 }
 
-pub fn bridge_with_ram(ram: [&str; 2], direct: bool) -> Arc<Ntb> {
+pub fn bridge_with_ram(ram: [&str; 2], direct: bool) -> Arc<Link> {
     let windows = [
         Window {
             size: 1 << 20,
@@ -81,14 +84,22 @@ pub fn bridge_with_ram(ram: [&str; 2], direct: bool) -> Arc<Ntb> {
         },
     ];
     let [a, b] = ram;
-    Arc::new(Ntb::new(
-        windows,
-        [("a".into(), a.into()), ("b".into(), b.into())],
-    ))
+    let end = |name: &str, host, ram: &str| EndSpec {
+        name: name.into(),
+        host,
+        ram: ram.into(),
+    };
+    let spec = LinkSpec {
+        name: "ab".into(),
+        family: Family::Amd,
+        windows: windows.into(),
+        ends: [end("a", 0, a), end("b", 1, b)],
+    };
+    Arc::new(Link::new(spec, Waits::new(2)).unwrap())
 }
 
 /// Both hosts with their drivers loaded, 1 MiB of RAM at 0 each.
-pub fn linked() -> (Arc<Ntb>, Client, Client) {
+pub fn linked() -> (Arc<Link>, Client, Client) {
     let ntb = bridge();
     let mut a = Client::connect(&ntb, Side::Primary);
     let mut b = Client::connect(&ntb, Side::Secondary);
@@ -99,7 +110,7 @@ pub fn linked() -> (Arc<Ntb>, Client, Client) {
 
 impl Client {
     /// Connects without a word.
-    pub fn raw(ntb: &Arc<Ntb>, side: Side) -> Self {
+    pub fn raw(ntb: &Arc<Link>, side: Side) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
@@ -116,7 +127,7 @@ impl Client {
     }
 
     /// Connects and negotiates.
-    pub fn connect(ntb: &Arc<Ntb>, side: Side) -> Self {
+    pub fn connect(ntb: &Arc<Link>, side: Side) -> Self {
         let mut client = Self::raw(ntb, side);
         let capabilities =
             b"{\"capabilities\":{\"max_msg_fds\":16,\"write_multiple\":true,\"migration\":{}}}\0";

@@ -3,7 +3,7 @@
 //! Reads of each other's devices.
 
 use crate::client::{linked, WINDOW1};
-use ntb_emu::amd::Side;
+use ntb_emu::side::Side;
 
 #[test]
 fn the_second_of_two_crossing_reads_fails_at_once() {
@@ -15,9 +15,7 @@ fn the_second_of_two_crossing_reads_fails_at_once() {
     // Now b cannot wait for a, which waits for b.
     assert_eq!(b.read(WINDOW1, 0, 4), [0xff; 4]);
     assert_eq!(
-        ntb.host(Side::Secondary).counters.windows[1]
-            .deadlocks
-            .get(),
+        ntb.end(Side::Secondary).counters.windows[1].deadlocks.get(),
         1
     );
     b.answer(&question, Some(&[1, 2, 3, 4]));

@@ -6,7 +6,8 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use crate::client::{bridge_with_ram, Client, RAM};
-use ntb_emu::amd::{peer_offset, Side};
+use ntb_emu::model::amd::peer_offset;
+use ntb_emu::side::Side;
 use ntb_emu::wire::{Command, RegionInfo, SparseArea, SparseMmap};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -44,7 +45,7 @@ fn the_peers_ram_comes_as_a_descriptor_and_only_ram_is_mappable() {
         (80, 15, 32)
     );
     assert!(reply.fds.is_empty());
-    assert!(!ntb.host(Side::Primary).counters.windows[2].direct.get());
+    assert!(!ntb.end(Side::Primary).counters.windows[2].direct.get());
 
     let reply = ask(&mut a, 80);
     let (info, rest) = RegionInfo::read_from_prefix(&reply.body).unwrap();
@@ -69,7 +70,7 @@ fn the_peers_ram_comes_as_a_descriptor_and_only_ram_is_mappable() {
     let mut byte = [0];
     std::fs::File::from(fd).read_exact_at(&mut byte, 0).unwrap();
     assert_eq!(byte, [2], "the peer's, not its own");
-    assert!(ntb.host(Side::Primary).counters.windows[2].direct.get());
+    assert!(ntb.end(Side::Primary).counters.windows[2].direct.get());
 }
 
 #[test]
@@ -108,12 +109,12 @@ fn a_ram_file_that_was_replaced_is_noticed() {
     ask(&mut a, 80);
     let mut b = Client::connect(&ntb, Side::Secondary);
     b.map(0, RAM, 0, 3, Some(file.try_clone().unwrap().into()));
-    assert!(!ntb.host(Side::Secondary).is_stale());
+    assert!(!ntb.end(Side::Secondary).is_stale());
     b.kill();
     let other = create();
     let mut b = Client::connect(&ntb, Side::Secondary);
     b.map(0, RAM, 0, 3, Some(other.into()));
-    assert!(ntb.host(Side::Secondary).is_stale());
-    assert!(!ntb.host(Side::Primary).is_stale());
+    assert!(ntb.end(Side::Secondary).is_stale());
+    assert!(!ntb.end(Side::Primary).is_stale());
     drop(file);
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use crate::client::{
     bridge, linked, signalled, wait_for, Client, DBREQ, RAM, READY, SIDEINFO, WINDOW1,
 };
-use ntb_emu::amd::{peer_offset, Side};
+use ntb_emu::model::amd::peer_offset;
+use ntb_emu::side::Side;
 use ntb_emu::wire::Command;
 
 const LINK_UP_VECTOR: u32 = 21;
@@ -22,8 +23,8 @@ fn a_doorbell_fires_the_peers_vector() {
     a.write(0, DBREQ, &[1 << 3, 0]);
     assert_eq!((signalled(&three), signalled(&four)), (1, 0));
     assert_eq!(b.read32(0, 0x460), 1 << 3);
-    assert_eq!(ntb.host(Side::Primary).counters.doorbells.get(), 1);
-    assert_eq!(ntb.host(Side::Secondary).counters.msix_fired.get(), 1);
+    assert_eq!(ntb.end(Side::Primary).counters.doorbells.get(), 1);
+    assert_eq!(ntb.end(Side::Secondary).counters.msix_fired.get(), 1);
 }
 
 /// A write through the window, then a doorbell: whoever is interrupted sees the write.
@@ -74,7 +75,7 @@ fn a_doorbell_waits_for_writes_to_devices_before_it() {
     // Now all is.
     a.write(0, DBREQ, &[4, 0]);
     assert_eq!(b.read32(0, 0x460), 7);
-    assert_eq!(ntb.host(Side::Primary).counters.doorbells_deferred.get(), 2);
+    assert_eq!(ntb.end(Side::Primary).counters.doorbells_deferred.get(), 2);
 }
 
 #[test]
@@ -86,7 +87,7 @@ fn a_killed_host_is_missed_and_its_return_noticed() {
     b.kill();
     assert_eq!((signalled(&down), signalled(&up)), (1, 0));
     assert_eq!(a.read32(0, peer_offset(SIDEINFO)) & READY, 0);
-    assert!(!ntb.registers().link());
+    assert!(!ntb.model().link());
     let mut b = Client::connect(&ntb, Side::Secondary);
     b.load();
     a.write(0, INTSTAT, &(1u32 << 6).to_le_bytes());
@@ -105,7 +106,7 @@ fn reads_of_a_host_that_is_killed_are_answered() {
     b.receive();
     b.kill();
     assert_eq!(a.read_reply(4), [0xff; 4]);
-    assert_eq!(ntb.host(Side::Primary).counters.windows[1].failed.get(), 1);
+    assert_eq!(ntb.end(Side::Primary).counters.windows[1].failed.get(), 1);
     assert_eq!(a.read(WINDOW1, 0, 4), [0xff; 4]);
 }
 

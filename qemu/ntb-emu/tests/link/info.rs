@@ -3,7 +3,7 @@
 //! What a client learns of the device.
 
 use crate::client::{bridge, Client};
-use ntb_emu::amd::Side;
+use ntb_emu::side::Side;
 use ntb_emu::wire::{Command, DeviceInfo, IrqInfo, RegionInfo};
 use zerocopy::{FromBytes, IntoBytes};
 

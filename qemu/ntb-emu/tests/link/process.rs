@@ -71,12 +71,15 @@ fn it_starts_answers_and_ends() {
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
     };
     let counters = query("counters");
-    assert_eq!(counters["lender"]["windows"][1]["to_ram"], 0);
-    assert_eq!(counters["borrower"]["windows"][2]["direct"], false);
+    assert_eq!(counters["ntb0"]["lender"]["windows"][1]["to_ram"], 0);
+    assert_eq!(counters["ntb0"]["borrower"]["windows"][2]["direct"], false);
     let state = query("state");
-    assert_eq!(state["link"], false);
-    assert_eq!(state["hosts"]["lender"]["side"], "primary");
-    assert_eq!(state["hosts"]["borrower"]["windows"][2]["size"], 512 << 20);
+    assert_eq!(state["ntb0"]["up"], false);
+    assert_eq!(state["ntb0"]["ends"]["lender"]["side"], "primary");
+    assert_eq!(
+        state["ntb0"]["ends"]["borrower"]["windows"][2]["size"],
+        512 << 20
+    );
 
     kill_process(Pid::from_child(&running.0), Signal::TERM).unwrap();
     assert_eq!(running.0.wait().unwrap().code(), Some(0));

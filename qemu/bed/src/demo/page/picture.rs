@@ -82,8 +82,8 @@ fn ways(report: &Report) -> Vec<Way> {
             window: "window 1",
             figure: format!(
                 "{} writes, {} reads",
-                count("borrower.windows.1.writes"),
-                count("borrower.windows.1.reads")
+                count("ntb0.borrower.windows.1.writes"),
+                count("ntb0.borrower.windows.1.reads")
             ),
             from_borrower: true,
             control: false,
@@ -108,7 +108,7 @@ fn ways(report: &Report) -> Vec<Way> {
             window: "window 0",
             figure: format!(
                 "{} written, {} taken",
-                count("lender.windows.0.writes"),
+                count("ntb0.lender.windows.0.writes"),
                 traffic.all_interrupts()
             ),
             from_borrower: false,

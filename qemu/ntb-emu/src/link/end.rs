@@ -1,46 +1,45 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One of the two hosts, as far as the bridge knows it.
+//! One end of a link: a host, as far as the function in its slot knows it.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::EndSpec;
 use crate::connection::Connection;
-use crate::counters::{Flag, HostCounters};
+use crate::counters::EndCounters;
 use crate::interrupts::Interrupts;
 use crate::layout::Layout;
 use crate::memory::{FileId, GuestMemory};
-use crate::pci_config::ConfigSpace;
 
-/// A host.
+/// An end of a link.
 #[derive(Debug)]
-pub struct Host {
+pub struct End {
     /// What it is called in logs and counters.
     pub name: String,
-    /// The file that is its RAM.
+    /// Which host it is in, by its number in [`Waits`](crate::waits::Waits).
+    pub host: usize,
+    /// The file that is the host's RAM.
     pub ram: PathBuf,
-    /// Its address space.
+    /// The host's address space.
     pub memory: GuestMemory,
-    /// Its interrupt vectors.
+    /// The function's interrupt vectors.
     pub interrupts: Interrupts,
-    /// What it has done and seen.
-    pub counters: HostCounters,
-    config: Mutex<ConfigSpace>,
-    bus_master: Flag,
+    /// What the host has done and seen here.
+    pub counters: EndCounters,
     connection: Mutex<Option<Arc<Connection>>>,
     mapped_by_peer: Mutex<Option<FileId>>,
 }
 
-impl Host {
-    pub(super) fn new(name: String, ram: PathBuf, layout: &Layout) -> Self {
+impl End {
+    pub(super) fn new(spec: EndSpec, layout: &Layout) -> Self {
         Self {
-            name,
-            ram,
+            name: spec.name,
+            host: spec.host,
+            ram: spec.ram,
             memory: GuestMemory::default(),
-            interrupts: Interrupts::default(),
-            counters: HostCounters::default(),
-            config: Mutex::new(ConfigSpace::new(layout)),
-            bus_master: Flag::default(),
+            interrupts: Interrupts::new(layout.msix.vectors),
+            counters: EndCounters::new(layout.windows.len()),
             connection: Mutex::default(),
             mapped_by_peer: Mutex::default(),
         }
@@ -49,11 +48,6 @@ impl Host {
     /// Its connection, if it has one.
     pub fn connection(&self) -> Option<Arc<Connection>> {
         lock(&self.connection).clone()
-    }
-
-    /// Whether the NTB function may access this host's memory.
-    pub fn bus_master(&self) -> bool {
-        self.bus_master.get()
     }
 
     /// Remembers the RAM file that has been given to the peer's QEMU to be mapped into a direct window.
@@ -72,27 +66,9 @@ impl Host {
         *lock(&self.connection) = connection;
     }
 
-    pub(super) fn config_read(&self, offset: u64, data: &mut [u8]) {
-        self.counters.config_accesses.one();
-        lock(&self.config).read(offset, data);
-    }
-
-    pub(super) fn config_write(&self, offset: u64, data: &[u8]) {
-        self.counters.config_accesses.one();
-        let mut config = lock(&self.config);
-        config.write(offset, data);
-        self.bus_master.set(config.bus_master());
-    }
-
-    pub(super) fn reset(&self) {
-        self.bus_master.set(false);
-        lock(&self.config).reset();
-    }
-
     /// Forgets all that its QEMU has told us.
     pub(super) fn forget(&self) {
         self.set_connection(None);
-        self.reset();
         self.memory.clear();
         self.interrupts.disable();
         for window in &self.counters.windows {

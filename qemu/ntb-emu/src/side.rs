@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The two sides of the bridge.
+//! The two sides of a bridge.
 
+use std::fmt;
 use std::ops::{Index, IndexMut};
 
-/// Memory windows of each side.
-pub const WINDOWS: usize = 3;
-
-/// A side of the bridge.
+/// A side of a bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The side whose driver manages the link (`NTB_TOPO_PRI`).
+    /// The first one.
     Primary,
-    /// The other one (`NTB_TOPO_SEC`).
+    /// The other one.
     Secondary,
 }
 
@@ -29,8 +27,17 @@ impl Side {
     }
 }
 
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Primary => "primary",
+            Self::Secondary => "secondary",
+        })
+    }
+}
+
 /// One thing for each side.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PerSide<T>(pub [T; 2]);
 
 impl<T> Index<Side> for PerSide<T> {

@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use zerocopy::IntoBytes;
 
-use super::{reply, Ntb};
-use crate::amd::{Bridge, Side};
+use super::{reply, Link};
 use crate::connection::{Connection, PendingDoorbell, Waiter};
-use crate::layout::{Region, MSIX_PENDING_OFFSET, MSIX_TABLE_OFFSET};
+use crate::layout::Region;
+use crate::side::Side;
 use crate::wire::{Header, RegionAccess};
 use rustix::io::Errno;
 
-impl Ntb {
-    /// A host reads one of its regions; the answer is sent now or later.
+impl Link {
+    /// A host reads one of its function's regions; the answer is sent now or later.
     ///
     /// # Errors
     ///
@@ -46,14 +46,17 @@ impl Ntb {
                 return Ok(());
             }
             Region::Registers => self.register_read(side, offset, data),
-            Region::Config => self.host(side).config_read(offset, data),
+            Region::Config => {
+                self.end(side).counters.config_accesses.one();
+                self.model().config_read(side, offset, data);
+            }
             Region::Empty => {}
         }
         reply(connection, header, [access.as_bytes(), data]);
         Ok(())
     }
 
-    /// A host writes one of its regions.
+    /// A host writes one of its function's regions.
     ///
     /// # Errors
     ///
@@ -63,7 +66,11 @@ impl Ntb {
         match self.region(&access, data.len())? {
             Region::Window(window) => self.window_write(side, window, offset, data),
             Region::Registers => self.register_write(side, offset, data),
-            Region::Config => self.host(side).config_write(offset, data),
+            Region::Config => {
+                self.end(side).counters.config_accesses.one();
+                let effect = self.model().config_write(side, offset, data);
+                self.fire(effect);
+            }
             Region::Empty => {}
         }
         Ok(())
@@ -74,7 +81,7 @@ impl Ntb {
         let PendingDoorbell { side, offset, data } = doorbell;
         // What was written to RAM before must be there when the peer is interrupted.
         fence(Ordering::SeqCst);
-        let effect = self.registers().write(side, offset, &data);
+        let effect = self.model().write(side, offset, &data);
         self.fire(effect);
     }
 
@@ -91,11 +98,12 @@ impl Ntb {
     }
 
     fn register_read(&self, side: Side, offset: u64, data: &mut [u8]) {
-        let host = self.host(side);
-        host.counters.register_reads.one();
-        if offset >= MSIX_PENDING_OFFSET {
-            let pending = u64::from(host.interrupts.pending()).to_le_bytes();
-            for (byte, at) in data.iter_mut().zip(offset - MSIX_PENDING_OFFSET..) {
+        let end = self.end(side);
+        end.counters.register_reads.one();
+        let pending = end.interrupts.pending().to_le_bytes();
+        let first = self.layout.msix.pending;
+        if (first..first + pending.len() as u64).contains(&offset) {
+            for (byte, at) in data.iter_mut().zip(offset - first..) {
                 *byte = usize::try_from(at)
                     .ok()
                     .and_then(|at| pending.get(at))
@@ -103,19 +111,20 @@ impl Ntb {
                     .unwrap_or(0);
             }
         } else {
-            self.registers().read(side, offset, data);
+            self.model().read(side, offset, data);
         }
     }
 
     fn register_write(&self, side: Side, offset: u64, data: &[u8]) {
-        let counters = &self.host(side).counters;
+        let counters = &self.end(side).counters;
         counters.register_writes.one();
-        if offset >= MSIX_TABLE_OFFSET {
-            return;
-        }
-        if !Bridge::is_doorbell(offset, data.len()) {
-            let effect = self.registers().write(side, offset, data);
-            return self.fire(effect);
+        {
+            let mut model = self.model();
+            if !model.rings(side, offset, data.len()) {
+                let effect = model.write(side, offset, data);
+                drop(model);
+                return self.fire(effect);
+            }
         }
         counters.doorbells.one();
         let doorbell = PendingDoorbell {
@@ -124,7 +133,7 @@ impl Ntb {
             data: data.to_vec(),
         };
         match self
-            .host(side.peer())
+            .end(side.peer())
             .connection()
             .filter(|target| !target.is_settled())
         {

@@ -4,43 +4,14 @@
 
 use super::events::{self, Event, Queue};
 use super::registers::{self, Role, Target, READY, REGISTERS};
-use super::side::{PerSide, Side, WINDOWS};
-
-/// Whether a window's translation can be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fixed {
-    /// It is set by the peer.
-    No,
-    /// It is 0 for ever.
-    AtZero,
-}
-
-/// Interrupt vectors to signal after an access, as a set of bits for each side.
-#[derive(Clone, Copy, Debug, Default)]
-#[must_use]
-pub struct Effect(PerSide<u32>);
-
-impl Effect {
-    /// The vectors to signal to a side, one a bit.
-    pub fn vectors(&self, side: Side) -> u32 {
-        self.0[side]
-    }
-}
-
-/// Why an access through a window goes nowhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blocked {
-    /// The peer is not there.
-    NoLink,
-    /// It is above the limit that the peer has set.
-    Limit,
-    /// It wraps around the end of the peer's address space.
-    Address,
-}
+use super::{layout, IDENTITY, WINDOWS};
+use crate::layout::Layout;
+use crate::model::{Blocked, Effect, Model, Opening, Presence, Window, WindowError};
+use crate::pci_config::ConfigSpace;
+use crate::side::{PerSide, Side};
 
 #[derive(Debug)]
 struct State {
-    present: bool,
     values: [u32; REGISTERS.len()],
     events: Queue,
 }
@@ -48,7 +19,6 @@ struct State {
 impl State {
     fn new(side: Side) -> Self {
         let mut state = Self {
-            present: false,
             values: [0; REGISTERS.len()],
             events: Queue::default(),
         };
@@ -93,6 +63,11 @@ impl State {
         doorbells | events::vectors(raised)
     }
 
+    /// Whether a link-down event is shown or still to be shown.
+    fn link_down_unseen(&self) -> bool {
+        self.role(Role::EventStatus) == Event::LinkDown.bit() || !self.events.is_empty()
+    }
+
     fn raise(&mut self, event: Event) {
         if self.ready() {
             self.events.push(event, self.role(Role::EventStatus));
@@ -131,58 +106,70 @@ impl State {
 /// Both sides of the bridge.
 #[derive(Debug)]
 pub struct Bridge {
+    layout: Layout,
+    config: PerSide<ConfigSpace>,
+    presence: Presence,
     sides: PerSide<State>,
-    fixed: [Fixed; WINDOWS],
+    fixed: Vec<bool>,
 }
 
 impl Bridge {
     /// A bridge after power-on, with nobody there.
-    pub fn new(fixed: [Fixed; WINDOWS]) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// It cannot have such windows.
+    pub fn new(windows: &[Window]) -> Result<Self, WindowError> {
+        let layout = layout(windows)?;
+        Ok(Self {
+            config: PerSide(Side::BOTH.map(|_| ConfigSpace::new(&IDENTITY, &layout))),
+            layout,
+            presence: Presence::default(),
             sides: PerSide(Side::BOTH.map(State::new)),
-            fixed,
-        }
-    }
-
-    /// Whether both hosts are there.
-    pub fn link(&self) -> bool {
-        Side::BOTH.iter().all(|side| self.sides[*side].present)
-    }
-
-    /// Whether a side's driver has said that it is there.
-    pub fn ready(&self, side: Side) -> bool {
-        self.sides[side].ready()
-    }
-
-    /// A host has appeared.
-    pub fn connect(&mut self, side: Side) -> Effect {
-        self.change(|bridge| {
-            bridge.sides[side].present = true;
-            if bridge.link() {
-                for side in Side::BOTH {
-                    bridge.sides[side].raise(Event::LinkUp);
-                }
-            }
+            fixed: windows.iter().map(|window| window.direct).collect(),
         })
     }
 
-    /// A host has vanished: its side is reset, and the peer is told. When the last one goes, scratchpads are cleared.
-    pub fn disconnect(&mut self, side: Side) -> Effect {
+    /// The translation of a side's window, as a bus address of the peer.
+    pub fn translation(&self, side: Side, window: usize) -> u64 {
+        self.wide(side, Role::XlatLow(window), Role::XlatHigh(window))
+    }
+
+    /// How many bytes of a side's window are open.
+    pub fn limit(&self, side: Side, window: usize) -> u64 {
+        self.wide(side, Role::LimitLow(window), Role::LimitHigh(window))
+    }
+}
+
+impl Model for Bridge {
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn attach(&mut self, side: Side) -> Effect {
+        self.change(|bridge| {
+            bridge.presence.set(side, true);
+            bridge.tell_both_if(bridge.link(), Event::LinkUp);
+        })
+    }
+
+    /// When the last host goes, scratchpads are cleared.
+    fn detach(&mut self, side: Side) -> Effect {
         self.change(|bridge| {
             let linked = bridge.link();
-            bridge.sides[side].present = false;
+            bridge.presence.set(side, false);
             bridge.reset_side(side);
             if linked {
                 bridge.sides[side.peer()].raise(Event::LinkDown);
             }
-            if Side::BOTH.iter().all(|side| !bridge.sides[*side].present) {
+            if bridge.presence.empty() {
                 bridge.sides = PerSide(Side::BOTH.map(State::new));
             }
         })
     }
 
-    /// A host's function is reset. The peer sees the link go and come, if a driver was using it.
-    pub fn reset(&mut self, side: Side) -> Effect {
+    /// The peer sees the link go and come, if a driver was using it.
+    fn reset(&mut self, side: Side) -> Effect {
         self.change(|bridge| {
             let seen = bridge.link() && bridge.ready(side);
             bridge.reset_side(side);
@@ -193,8 +180,25 @@ impl Bridge {
         })
     }
 
-    /// Reads BAR 0 at any offset, for as many bytes as `data` has.
-    pub fn read(&self, side: Side, offset: u64, data: &mut [u8]) {
+    fn set_cable(&mut self, connected: bool) -> Effect {
+        self.change(|bridge| {
+            let before = bridge.link();
+            bridge.presence.set_cable(connected);
+            let after = bridge.link();
+            bridge.tell_both_if(before && !after, Event::LinkDown);
+            bridge.tell_both_if(after && !before, Event::LinkUp);
+        })
+    }
+
+    fn link(&self) -> bool {
+        self.presence.link()
+    }
+
+    fn ready(&self, side: Side) -> bool {
+        self.sides[side].ready()
+    }
+
+    fn read(&self, side: Side, offset: u64, data: &mut [u8]) {
         for_each_dword(offset, data.len(), |dword, lane, range| {
             let bytes = self.read_dword(side, dword).to_le_bytes();
             if let (Some(to), Some(from)) = (
@@ -206,8 +210,7 @@ impl Bridge {
         });
     }
 
-    /// Writes BAR 0 at any offset; bytes of a register that are not written keep their value.
-    pub fn write(&mut self, side: Side, offset: u64, data: &[u8]) -> Effect {
+    fn write(&mut self, side: Side, offset: u64, data: &[u8]) -> Effect {
         self.change(|bridge| {
             for_each_dword(offset, data.len(), |dword, lane, range| {
                 let mut value = [0; 4];
@@ -231,8 +234,7 @@ impl Bridge {
         })
     }
 
-    /// Whether a write of `length` bytes at `offset` rings the peer's doorbells.
-    pub fn is_doorbell(offset: u64, length: usize) -> bool {
+    fn rings(&self, _: Side, offset: u64, length: usize) -> bool {
         let mut found = false;
         for_each_dword(offset, length, |dword, _, _| {
             found |= registers::find(dword).and_then(|target| {
@@ -244,22 +246,20 @@ impl Bridge {
         found
     }
 
-    /// The translation of a side's window, as a bus address of the peer.
-    pub fn translation(&self, side: Side, window: usize) -> u64 {
-        self.wide(side, Role::XlatLow(window), Role::XlatHigh(window))
+    fn config_read(&self, side: Side, offset: u64, data: &mut [u8]) {
+        self.config[side].read(offset, data);
     }
 
-    /// How many bytes of a side's window are open.
-    pub fn limit(&self, side: Side, window: usize) -> u64 {
-        self.wide(side, Role::LimitLow(window), Role::LimitHigh(window))
+    fn config_write(&mut self, side: Side, offset: u64, data: &[u8]) -> Effect {
+        self.config[side].write(offset, data);
+        Effect::default()
     }
 
-    /// Where an access of `length` bytes at `offset` of a side's window goes in the peer's address space.
-    ///
-    /// # Errors
-    ///
-    /// It goes nowhere, and why.
-    pub fn translate(
+    fn bus_master(&self, side: Side) -> bool {
+        self.config[side].bus_master()
+    }
+
+    fn translate(
         &self,
         side: Side,
         window: usize,
@@ -269,34 +269,59 @@ impl Bridge {
         if !self.link() {
             return Err(Blocked::NoLink);
         }
-        let length = u64::try_from(length).map_err(|_| Blocked::Limit)?;
-        let end = offset.checked_add(length).ok_or(Blocked::Limit)?;
+        let length = u64::try_from(length).map_err(|_| Blocked::Closed)?;
+        let end = offset.checked_add(length).ok_or(Blocked::Closed)?;
         if end > self.limit(side, window) {
-            return Err(Blocked::Limit);
+            return Err(Blocked::Closed);
         }
         let address = self
             .translation(side, window)
             .checked_add(offset)
             .ok_or(Blocked::Address)?;
+        if !self.bus_master(side.peer()) {
+            return Err(Blocked::NotMaster);
+        }
         address
             .checked_add(length)
             .map(|_| address)
             .ok_or(Blocked::Address)
     }
 
+    fn openings(&self, side: Side, window: usize) -> Vec<Opening> {
+        let size = self.limit(side, window);
+        let open = (size > 0).then(|| Opening {
+            offset: 0,
+            size,
+            address: self.translation(side, window),
+        });
+        open.into_iter().collect()
+    }
+}
+
+impl Bridge {
     /// Does something and says which interrupt lines it raised.
     fn change(&mut self, action: impl FnOnce(&mut Self)) -> Effect {
         let before = Side::BOTH.map(|side| self.sides[side].lines());
         action(self);
         let mut effect = Effect::default();
         for (side, before) in Side::BOTH.into_iter().zip(before) {
-            effect.0[side] = self.sides[side].lines() & !before;
+            let raised = self.sides[side].lines() & !before;
+            effect = effect.and(Effect::on(side, raised.into()));
         }
         effect
     }
 
+    fn tell_both_if(&mut self, happened: bool, event: Event) {
+        if happened {
+            for side in Side::BOTH {
+                self.sides[side].raise(event);
+            }
+        }
+    }
+
     /// Resets a side, and closes the peer's windows into it: what they pointed at is no longer what was meant.
     fn reset_side(&mut self, side: Side) {
+        self.config[side].reset();
         self.sides[side].reset(side);
         self.sides[side.peer()].close_windows();
     }
@@ -324,6 +349,9 @@ impl Bridge {
         let owner = Self::owner(side, target, register.role);
         match register.role {
             Role::DoorbellMirror => self.sides[owner.peer()].role(Role::DoorbellStatus),
+            Role::SideInfo if target.peer && self.hides_peer(side) => {
+                self.sides[owner].role(Role::SideInfo) & !READY
+            }
             _ => self.sides[owner]
                 .values
                 .get(target.index)
@@ -367,16 +395,22 @@ impl Bridge {
         }
     }
 
+    /// Whether a side is to see its peer as not READY, whatever the peer says.
+    fn hides_peer(&self, side: Side) -> bool {
+        !self.presence.cable() || self.sides[side].link_down_unseen()
+    }
+
     fn ring(&mut self, side: Side, bits: u32) {
+        let cable = self.presence.cable();
         let state = &mut self.sides[side];
-        if state.ready() {
+        if cable && state.ready() {
             let rung = state.role(Role::DoorbellStatus) | bits;
             state.set(Role::DoorbellStatus, rung);
         }
     }
 
     fn is_fixed(&self, window: usize) -> bool {
-        self.fixed.get(window) == Some(&Fixed::AtZero)
+        self.fixed.get(window) == Some(&true)
     }
 }
 

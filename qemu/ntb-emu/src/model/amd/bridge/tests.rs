@@ -3,7 +3,7 @@
 //! What each register does, from both sides.
 
 use super::*;
-use crate::amd::{peer_offset, VECTORS};
+use crate::model::amd::{peer_offset, VECTORS};
 use proptest::prelude::*;
 
 const P: Side = Side::Primary;
@@ -18,11 +18,21 @@ const INTMASK: u64 = 0x470;
 const INTSTAT: u64 = 0x474;
 const UP: u32 = 1 << 5;
 const DOWN: u32 = 1 << 6;
-const UP_VECTOR: u32 = 1 << 21;
-const DOWN_VECTOR: u32 = 1 << 22;
+const UP_VECTOR: u64 = 1 << 21;
+const DOWN_VECTOR: u64 = 1 << 22;
 
 fn bridge() -> Bridge {
-    Bridge::new([Fixed::No, Fixed::No, Fixed::AtZero])
+    let window = |size, direct| Window { size, direct };
+    let windows = [
+        window(1 << 20, false),
+        window(64 << 20, false),
+        window(512 << 20, true),
+    ];
+    let mut bridge = Bridge::new(&windows).unwrap();
+    for side in Side::BOTH {
+        none(bridge.config_write(side, 4, &[6, 0]));
+    }
+    bridge
 }
 
 fn read32(bridge: &Bridge, side: Side, offset: u64) -> u32 {
@@ -56,8 +66,8 @@ fn none(effect: Effect) {
 /// As the driver leaves it: both hosts there, both drivers ready, doorbells and link events unmasked.
 fn linked() -> Bridge {
     let mut bridge = bridge();
-    none(bridge.connect(P));
-    none(bridge.connect(S));
+    none(bridge.attach(P));
+    none(bridge.attach(S));
     for side in Side::BOTH {
         none(write16(&mut bridge, side, DBMASK, 0));
         none(write32(
@@ -180,9 +190,9 @@ fn scratchpads_survive_a_reset_but_not_the_loss_of_both() {
     let mut bridge = linked();
     none(write32(&mut bridge, P, 0x210, 7));
     let _ = bridge.reset(P);
-    let _ = bridge.disconnect(S);
+    let _ = bridge.detach(S);
     assert_eq!(read32(&bridge, P, 0x210), 7);
-    let _ = bridge.disconnect(P);
+    let _ = bridge.detach(P);
     assert_eq!(read32(&bridge, P, 0x210), 0);
 }
 
@@ -235,23 +245,31 @@ fn windows_obey_link_and_limit() {
     none(write64(&mut bridge, S, peer_offset(0x438), 0x8000_0000));
     none(write64(&mut bridge, S, peer_offset(0x418), 0x1000));
     assert_eq!(bridge.translate(P, 1, 0, 4), Err(Blocked::NoLink));
-    none(bridge.connect(P));
-    none(bridge.connect(S));
+    none(bridge.attach(P));
+    none(bridge.attach(S));
     assert_eq!(bridge.translate(P, 1, 0, 4), Ok(0x8000_0000));
+    assert_eq!(
+        bridge.openings(P, 1),
+        [Opening {
+            offset: 0,
+            size: 0x1000,
+            address: 0x8000_0000
+        }]
+    );
     assert_eq!(bridge.translate(P, 1, 0xffc, 4), Ok(0x8000_0ffc));
-    assert_eq!(bridge.translate(P, 1, 0xffd, 4), Err(Blocked::Limit));
-    assert_eq!(bridge.translate(P, 1, u64::MAX, 4), Err(Blocked::Limit));
+    assert_eq!(bridge.translate(P, 1, 0xffd, 4), Err(Blocked::Closed));
+    assert_eq!(bridge.translate(P, 1, u64::MAX, 4), Err(Blocked::Closed));
     assert_eq!(
         bridge.translate(P, 0, 0, 1),
-        Err(Blocked::Limit),
+        Err(Blocked::Closed),
         "closed after reset"
     );
     assert_eq!(
         bridge.translate(S, 1, 0, 1),
-        Err(Blocked::Limit),
+        Err(Blocked::Closed),
         "the peer's window is another"
     );
-    assert_eq!(bridge.translate(P, WINDOWS, 0, 1), Err(Blocked::Limit));
+    assert_eq!(bridge.translate(P, WINDOWS, 0, 1), Err(Blocked::Closed));
     none(write64(&mut bridge, S, peer_offset(0x438), u64::MAX));
     assert_eq!(bridge.translate(P, 1, 0xff8, 4), Ok(0xffff_ffff_ffff_fff8));
     none(write64(&mut bridge, S, peer_offset(0x418), 0x10000));
@@ -324,18 +342,18 @@ fn byte_enables_are_respected() {
 
 #[test]
 fn only_own_doorbell_request_is_a_doorbell() {
-    assert!(Bridge::is_doorbell(DBREQ, 2));
-    assert!(Bridge::is_doorbell(DBREQ + 1, 1));
-    assert!(Bridge::is_doorbell(DBREQ - 4, 8));
-    assert!(!Bridge::is_doorbell(DBREQ - 4, 4));
-    assert!(!Bridge::is_doorbell(peer_offset(DBREQ), 2));
-    assert!(!Bridge::is_doorbell(0x2000, 16));
+    assert!(bridge().rings(P, DBREQ, 2));
+    assert!(bridge().rings(P, DBREQ + 1, 1));
+    assert!(bridge().rings(P, DBREQ - 4, 8));
+    assert!(!bridge().rings(P, DBREQ - 4, 4));
+    assert!(!bridge().rings(P, peer_offset(DBREQ), 2));
+    assert!(!bridge().rings(P, 0x2000, 16));
 }
 
 #[test]
 fn losing_the_peer_is_told_once_and_its_return_after_that() {
     let mut bridge = linked();
-    let effect = bridge.disconnect(S);
+    let effect = bridge.detach(S);
     assert_eq!((effect.vectors(P), effect.vectors(S)), (DOWN_VECTOR, 0));
     assert_eq!(read32(&bridge, P, INTSTAT), DOWN);
     assert_eq!(
@@ -343,7 +361,7 @@ fn losing_the_peer_is_told_once_and_its_return_after_that() {
         1,
         "not READY any more"
     );
-    none(bridge.connect(S));
+    none(bridge.attach(S));
     assert_eq!(read32(&bridge, P, INTSTAT), DOWN, "one at a time");
     let effect = write32(&mut bridge, P, INTSTAT, DOWN);
     assert_eq!(effect.vectors(P), UP_VECTOR);
@@ -361,8 +379,8 @@ fn losing_the_peer_is_told_once_and_its_return_after_that() {
 fn masked_events_wait() {
     let mut bridge = linked();
     none(write32(&mut bridge, P, INTMASK, Event::ALL));
-    none(bridge.disconnect(S));
-    none(bridge.connect(S));
+    none(bridge.detach(S));
+    none(bridge.attach(S));
     assert_eq!(read32(&bridge, P, INTSTAT), DOWN);
     let effect = write32(&mut bridge, P, INTMASK, 0);
     assert_eq!(effect.vectors(P), DOWN_VECTOR);
@@ -406,4 +424,48 @@ proptest! {
             prop_assert_eq!(bridge.translation(P, 2), 0);
         }
     }
+}
+
+#[test]
+fn a_pulled_cable_is_told_to_both_and_hides_the_peer() {
+    let mut bridge = linked();
+    none(write64(&mut bridge, S, peer_offset(0x438), 0x8000_0000));
+    none(write64(&mut bridge, S, peer_offset(0x418), 0x1000));
+    let effect = bridge.set_cable(false);
+    assert_eq!(
+        (effect.vectors(P), effect.vectors(S)),
+        (DOWN_VECTOR, DOWN_VECTOR)
+    );
+    none(bridge.set_cable(false));
+    assert_eq!(bridge.translate(P, 1, 0, 4), Err(Blocked::NoLink));
+    for side in Side::BOTH {
+        assert_eq!(read32(&bridge, side, SIDEINFO) & READY, READY);
+        assert_eq!(read32(&bridge, side, peer_offset(SIDEINFO)) & READY, 0);
+    }
+    none(write16(&mut bridge, P, DBREQ, 1));
+    assert_eq!(read32(&bridge, S, DBSTAT), 0, "a doorbell is lost");
+
+    // It is put in again before the primary has looked: one event after the other, and no READY before the first is seen.
+    none(write32(&mut bridge, S, INTSTAT, DOWN));
+    let effect = bridge.set_cable(true);
+    assert_eq!((effect.vectors(P), effect.vectors(S)), (0, UP_VECTOR));
+    assert_eq!(read32(&bridge, P, peer_offset(SIDEINFO)) & READY, 0);
+    assert_eq!(read32(&bridge, S, peer_offset(SIDEINFO)) & READY, READY);
+    let effect = write32(&mut bridge, P, INTSTAT, DOWN);
+    assert_eq!((effect.vectors(P), effect.vectors(S)), (UP_VECTOR, 0));
+    assert_eq!(read32(&bridge, P, peer_offset(SIDEINFO)) & READY, READY);
+    assert_eq!(
+        bridge.translate(P, 1, 0, 4),
+        Ok(0x8000_0000),
+        "registers have kept their values"
+    );
+}
+
+#[test]
+fn windows_need_the_peer_to_be_bus_master() {
+    let mut bridge = linked();
+    none(write64(&mut bridge, S, peer_offset(0x418), 0x1000));
+    assert_eq!(bridge.translate(P, 1, 0, 4), Ok(0));
+    none(bridge.config_write(S, 4, &[2, 0]));
+    assert_eq!(bridge.translate(P, 1, 0, 4), Err(Blocked::NotMaster));
 }

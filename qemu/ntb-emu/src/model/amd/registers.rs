@@ -2,7 +2,7 @@
 
 //! The table of registers: where they are, what they are after a reset, who may change which bits.
 
-use super::side::WINDOWS;
+use super::WINDOWS;
 
 /// How far a side's view of its peer's registers lies behind the view of its own, in bytes.
 pub const PEER: u64 = 0x400;

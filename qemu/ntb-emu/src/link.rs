@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The bridge in operation: two hosts, the registers between them, and the accesses that cross.
+//! A link in operation: two hosts, the model between them, and the accesses that cross.
 //!
 //! # Order
 //!
@@ -19,11 +19,11 @@
 //! No lock is held while another is taken, but for a window's look at the table of the peer's memory. None is held
 //! while waiting for a host.
 
-mod host;
+mod end;
 mod region;
 mod window;
 
-pub use host::Host;
+pub use end::End;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,119 +32,142 @@ use std::time::Duration;
 use tracing::{info, warn};
 use zerocopy::IntoBytes;
 
-use crate::amd::{Bridge, Effect, Fixed, PerSide, Side, WINDOWS};
 use crate::connection::{Connection, Question, Waiter};
 use crate::layout::Layout;
+use crate::model::{Effect, Family, Model, Window, WindowError};
+use crate::side::{PerSide, Side};
 use crate::waits::Waits;
 use crate::wire::Reply;
 
 /// How long a host may take to answer a read of one of its devices. QEMU gives up on us after 5 s, for good.
 pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A memory window as configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Bytes, a power of two.
-    pub size: u64,
-    /// Whether the peer's RAM is to be mapped into it, with a translation of 0 that cannot be changed.
-    pub direct: bool,
+/// One end of a link as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndSpec {
+    /// What it is called in logs and counters.
+    pub name: String,
+    /// Which host it is in, by its number in [`Waits`].
+    pub host: usize,
+    /// The file that is that host's RAM.
+    pub ram: PathBuf,
 }
 
-/// The bridge.
+/// A link as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkSpec {
+    /// What it is called in logs and counters.
+    pub name: String,
+    /// Its hardware family.
+    pub family: Family,
+    /// The windows of both sides.
+    pub windows: Vec<Window>,
+    /// Its ends, primary first.
+    pub ends: [EndSpec; 2],
+}
+
+/// A bridge between two hosts, or between two slots of one host.
 #[derive(Debug)]
-pub struct Ntb {
+pub struct Link {
+    name: String,
+    family: Family,
     layout: Layout,
-    windows: [Window; WINDOWS],
-    registers: Mutex<Bridge>,
-    hosts: PerSide<Host>,
+    windows: Vec<Window>,
+    model: Mutex<Box<dyn Model>>,
+    ends: PerSide<End>,
     waits: Waits,
 }
 
-impl Ntb {
-    /// A bridge between two hosts, primary first: for each its name and its RAM file.
-    pub fn new(windows: [Window; WINDOWS], hosts: [(String, PathBuf); 2]) -> Self {
-        let layout = Layout::new(windows.map(|window| window.size));
-        let fixed = windows.map(|window| {
-            if window.direct {
-                Fixed::AtZero
-            } else {
-                Fixed::No
-            }
-        });
-        let hosts = hosts.map(|(name, ram)| Host::new(name, ram, &layout));
-        let waits = Waits::new(hosts.len());
-        Self {
+impl Link {
+    /// A link. `waits` is shared by all links between the same hosts.
+    ///
+    /// # Errors
+    ///
+    /// The family cannot have such windows.
+    pub fn new(spec: LinkSpec, waits: Waits) -> Result<Self, WindowError> {
+        let model = spec.family.build(&spec.windows)?;
+        let layout = model.layout().clone();
+        Ok(Self {
+            name: spec.name,
+            family: spec.family,
+            ends: PerSide(spec.ends.map(|end| End::new(end, &layout))),
             layout,
-            windows,
-            registers: Mutex::new(Bridge::new(fixed)),
-            hosts: PerSide(hosts),
+            windows: spec.windows,
+            model: Mutex::new(model),
             waits,
-        }
+        })
     }
 
-    /// One of the hosts.
-    pub fn host(&self, side: Side) -> &Host {
-        &self.hosts[side]
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Its regions.
+    /// Its hardware family.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// One of its ends.
+    pub fn end(&self, side: Side) -> &End {
+        &self.ends[side]
+    }
+
+    /// The regions of its functions.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
     /// The windows as configured.
-    pub fn windows(&self) -> &[Window; WINDOWS] {
+    pub fn windows(&self) -> &[Window] {
         &self.windows
     }
 
-    /// The registers.
-    pub fn registers(&self) -> MutexGuard<'_, Bridge> {
-        self.registers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Registers, configuration space and translations of both sides.
+    pub fn model(&self) -> MutexGuard<'_, Box<dyn Model>> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A host has appeared.
     pub fn connected(&self, connection: &Arc<Connection>) {
         let side = connection.side;
-        let host = self.host(side);
-        host.counters.connections.one();
-        host.set_connection(Some(connection.clone()));
-        let (effect, link) = {
-            let mut registers = self.registers();
-            (registers.connect(side), registers.link())
+        let end = self.end(side);
+        end.counters.connections.one();
+        end.set_connection(Some(connection.clone()));
+        let (effect, up) = {
+            let mut model = self.model();
+            (model.attach(side), model.link())
         };
-        info!(host = host.name, link, "connected");
+        info!(link = self.name, host = end.name, up, "connected");
         self.fire(effect);
     }
 
     /// A host has vanished.
     pub fn disconnected(&self, connection: &Connection) {
         let side = connection.side;
-        let host = self.host(side);
+        let end = self.end(side);
         // First close the ways in, then say that it has gone.
-        host.forget();
-        let effect = self.registers().disconnect(side);
+        end.forget();
+        let effect = self.model().detach(side);
         for question in connection.close() {
             self.unanswered(side, question, Unanswered::Lost);
         }
         self.fire(effect);
-        info!(host = host.name, "disconnected");
+        info!(link = self.name, host = end.name, "disconnected");
     }
 
     /// A host resets its function.
     pub fn reset(&self, side: Side) {
-        let host = self.host(side);
-        host.counters.resets.one();
-        host.reset();
-        let effect = self.registers().reset(side);
+        let end = self.end(side);
+        end.counters.resets.one();
+        let effect = self.model().reset(side);
         self.fire(effect);
-        info!(host = host.name, "reset");
+        info!(link = self.name, host = end.name, "reset");
     }
 
     /// A host's QEMU has answered something.
     pub fn answer(&self, connection: &Connection, reply: &Reply<'_>) {
-        let counters = &self.host(connection.side).counters;
+        let counters = &self.end(connection.side).counters;
         match connection.answered(reply) {
             Some(Question {
                 waiter: Waiter::Doorbell(doorbell),
@@ -172,7 +195,7 @@ impl Ntb {
     /// Gives up on what has not been answered in time; to be called often.
     pub fn expire(&self) {
         for side in Side::BOTH {
-            if let Some(connection) = self.host(side).connection() {
+            if let Some(connection) = self.end(side).connection() {
                 for question in connection.overdue(FORWARD_TIMEOUT) {
                     self.unanswered(side, question, Unanswered::Late);
                 }
@@ -189,8 +212,9 @@ impl Ntb {
                 match why {
                     Unanswered::Late => {
                         warn!(
-                            host = self.host(read.reader.side).name,
-                            peer = self.host(side).name,
+                            link = self.name,
+                            host = self.end(read.reader.side).name,
+                            peer = self.end(side).name,
                             address = format_args!("{:#x}", question.address),
                             "read not answered in time"
                         );
@@ -205,10 +229,10 @@ impl Ntb {
 
     fn fire(&self, effect: Effect) {
         for side in Side::BOTH {
-            let host = self.host(side);
-            host.counters
+            let end = self.end(side);
+            end.counters
                 .msix_fired
-                .add(host.interrupts.fire(effect.vectors(side)));
+                .add(end.interrupts.fire(effect.vectors(side)));
         }
     }
 }

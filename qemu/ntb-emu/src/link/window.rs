@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use tracing::{trace, warn};
 
-use super::{reply, Ntb};
-use crate::amd::Side;
+use super::{reply, Link};
 use crate::connection::{Connection, PendingRead, Waiter};
 use crate::counters::WindowCounters;
 use crate::memory::Access;
 use crate::outbox::SendError;
+use crate::side::Side;
 use crate::wire::{Header, RegionAccess};
 use zerocopy::IntoBytes;
 
-impl Ntb {
+impl Link {
     /// A host reads through a window; the answer is sent now or when the peer has answered, but always.
     pub(super) fn window_read(
         &self,
@@ -33,17 +33,17 @@ impl Ntb {
         let offset = access.offset.get();
         data.fill(0xff);
         if let Some(address) = self.target(side, window, offset, data.len()) {
-            let peer = self.host(side.peer());
+            let peer = self.end(side.peer());
             match peer.memory.read(address, data) {
-                Access::Done => counters.to_ram.one(),
+                Access::Done => counters.ram_reads.one(),
                 Access::Refused => counters.blocked.one(),
                 Access::Elsewhere => {
-                    counters.to_device.one();
+                    counters.device_reads.one();
                     let Some(target) = peer.connection() else {
                         counters.failed.one();
                         return reply(connection, header, [access.as_bytes(), data]);
                     };
-                    let Some(wait) = self.waits.begin(index(side), index(side.peer())) else {
+                    let Some(wait) = self.waits.begin(self.end(side).host, peer.host) else {
                         counters.deadlocks.one();
                         return reply(connection, header, [access.as_bytes(), data]);
                     };
@@ -67,7 +67,7 @@ impl Ntb {
         } else {
             counters.blocked.one();
         }
-        trace!(?side, window, offset, length = data.len(), "read");
+        trace!(%side, window, offset, length = data.len(), "read");
         reply(connection, header, [access.as_bytes(), data]);
     }
 
@@ -81,19 +81,19 @@ impl Ntb {
             counters.blocked.one();
             return;
         };
-        let peer = self.host(side.peer());
+        let peer = self.end(side.peer());
         match peer.memory.write(address, data) {
-            Access::Done => counters.to_ram.one(),
+            Access::Done => counters.ram_writes.one(),
             Access::Refused => counters.blocked.one(),
             Access::Elsewhere => {
-                counters.to_device.one();
+                counters.device_writes.one();
                 let target = peer.connection();
                 let sent =
                     target.map_or(Err(SendError::Closed), |target| target.write(address, data));
                 if let Err(error) = sent {
                     counters.dropped.one();
                     if counters.dropped.get() == 1 {
-                        warn!(host = self.host(side).name, peer = peer.name, %error, "writes are lost");
+                        warn!(link = self.name, host = self.end(side).name, peer = peer.name, %error, "writes are lost");
                     }
                 }
             }
@@ -123,28 +123,17 @@ impl Ntb {
     }
 
     pub(super) fn window_counters(&self, side: Side, window: usize) -> &WindowCounters {
-        let windows = &self.host(side).counters.windows;
+        let windows = &self.end(side).counters.windows;
         // Windows come from the layout, which has no others.
         windows.get(window).unwrap_or(&windows[0])
     }
 
     /// Where in the peer's address space an access goes, if it gets through.
     fn target(&self, side: Side, window: usize, offset: u64, length: usize) -> Option<u64> {
-        let translated = self.registers().translate(side, window, offset, length);
-        match translated {
-            Ok(address) if self.host(side.peer()).bus_master() => Some(address),
-            Ok(_) => None,
-            Err(why) => {
-                trace!(?side, window, offset, length, ?why, "blocked");
-                None
-            }
+        let translated = self.model().translate(side, window, offset, length);
+        if let Err(why) = translated {
+            trace!(%side, window, offset, length, ?why, "blocked");
         }
-    }
-}
-
-fn index(side: Side) -> usize {
-    match side {
-        Side::Primary => 0,
-        Side::Secondary => 1,
+        translated.ok()
     }
 }

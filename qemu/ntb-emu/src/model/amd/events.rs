@@ -60,6 +60,10 @@ impl Queue {
         (!self.0.is_empty()).then(|| self.0.remove(0))
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
