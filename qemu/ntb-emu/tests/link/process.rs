@@ -71,7 +71,7 @@ fn it_starts_answers_and_ends() {
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
     };
     let counters = query("counters");
-    assert_eq!(counters["ntb0"]["lender"]["windows"][1]["to_ram"], 0);
+    assert_eq!(counters["ntb0"]["lender"]["windows"][1]["ram_reads"], 0);
     assert_eq!(counters["ntb0"]["borrower"]["windows"][2]["direct"], false);
     let state = query("state");
     assert_eq!(state["ntb0"]["up"], false);
