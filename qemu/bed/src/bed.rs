@@ -25,6 +25,7 @@ const SOCKET_PATH: usize = 107;
 /// Where the hosts' memory is: files that QEMU and ntb-emu share.
 const SHARED_MEMORY: &str = "/dev/shm";
 const RECORD: &str = "bed.json";
+const TOPOLOGY: &str = "topology.toml";
 
 /// Hosts joined by an emulated NTB.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ impl Bed {
 
     fn new(options: Options) -> Result<Self> {
         let environment = Environment::find()?;
-        ensure!(!options.hosts.is_empty(), "a bed has at least one host");
+        options.check()?;
         let run_dir = match &options.run_dir {
             Some(dir) => std::path::absolute(dir)?,
             None => environment.run_dir.clone(),
@@ -123,10 +124,12 @@ impl Bed {
                 ram: &ram.display().to_string(),
                 image: &image,
             };
+            let slots = options.slots(name);
             let mut qemu_args = vec!["qemu-system-x86_64".to_string()];
             qemu_args.extend(qemu::args(&options, host, &place));
             hosts.push(Host {
                 options: host.clone(),
+                families: slots.iter().map(|slot| slot.link.family).collect(),
                 process: Process::new(run_dir.join(format!("{name}.pid")), mark.clone()),
                 agent: Agent {
                     socket,
@@ -174,7 +177,7 @@ impl Bed {
                 .and_then(|ram| ram.set_len(host.options.memory))
                 .with_context(|| format!("making {}", host.ram.display()))?;
         }
-        if self.options.ntb {
+        if !self.options.links.is_empty() {
             self.start_emulator()?;
         }
         for host in &self.hosts {
@@ -189,13 +192,18 @@ impl Bed {
     fn start_emulator(&self) -> Result<()> {
         let log = self.run_dir.join("ntb-emu.log");
         let _ = fs::remove_file(&log);
-        for host in &self.hosts {
-            let _ = fs::remove_file(host.file("ntb"));
-        }
-        let _ = fs::remove_file(self.run_dir.join("control"));
-        let args = emulator::args(&self.options, &self.run_dir, |name| {
+        let topology = self.run_dir.join(TOPOLOGY);
+        let text = emulator::topology(&self.options, &self.run_dir, |name| {
             ram_file(&self.tag, name).display().to_string()
-        });
+        })?;
+        fs::write(&topology, text).with_context(|| format!("writing {}", topology.display()))?;
+        let control = self.run_dir.join("control");
+        let args = [
+            "--topology".into(),
+            topology.display().to_string(),
+            "--control".into(),
+            control.display().to_string(),
+        ];
         self.emulator
             .start(&self.environment.emulator()?, &args, &[], &log)?;
         until("ntb-emu to be ready", Duration::from_secs(10), || {
@@ -283,11 +291,14 @@ impl Bed {
         for host in &self.hosts {
             let _ = fs::remove_file(&host.ram);
             host.agent.turns.clear();
-            for file in ["nvme", "qmp", "qga", "ntb"] {
+            for file in ["nvme", "qmp", "qga"] {
                 let _ = fs::remove_file(host.file(file));
             }
+            for slot in self.options.slots(host.name()) {
+                let _ = fs::remove_file(host.file(&slot.suffix()));
+            }
         }
-        for file in ["control", RECORD] {
+        for file in ["control", TOPOLOGY, RECORD] {
             let _ = fs::remove_file(self.run_dir.join(file));
         }
         Ok(())

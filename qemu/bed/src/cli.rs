@@ -17,7 +17,7 @@ use devlend_bed::{Bed, DEFAULT_LIMIT};
 
 use crate::demo;
 
-/// Two virtual machines joined by an emulated NTB.
+/// Virtual machines joined by an emulated NTB.
 #[derive(Parser)]
 #[command(version)]
 pub struct Cli {
@@ -31,7 +31,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Start the hosts and wait until they take commands; ends them at Ctrl-C.
-    Up(up::Up),
+    Up(Box<up::Up>),
     /// End everything that `up` started.
     Down,
     /// What runs, and where its files are.
@@ -44,7 +44,7 @@ enum Command {
         /// Seconds after which the command is killed.
         #[arg(long, value_name = "SECONDS")]
         limit: Option<u64>,
-        /// lender or borrower.
+        /// Its name: lender or borrower in the usual bed.
         host: String,
         /// One word is a shell command line; several are a command and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -52,12 +52,12 @@ enum Command {
     },
     /// Turn a host off as a power cut would (if it is on), and on again.
     Restart {
-        /// lender or borrower.
+        /// Its name: lender or borrower in the usual bed.
         host: String,
     },
     /// Turn a host off as a power cut would.
     Kill {
-        /// lender or borrower.
+        /// Its name: lender or borrower in the usual bed.
         host: String,
     },
     /// Lend the lender's NVMe to the borrower, use it, give it back, and report.
@@ -116,7 +116,7 @@ fn print(bytes: &[u8]) -> Result<()> {
 fn status(bed: &Bed) -> String {
     let emulator = match bed.emulator_pid() {
         Some(pid) => format!("process {pid}"),
-        None if bed.options().ntb => "not running".into(),
+        None if !bed.options().links.is_empty() => "not running".into(),
         None => "none in this bed".into(),
     };
     let mut text = format!(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The emulated NTB: its command line and its counters.
+//! The emulated NTB: its topology file and its counters.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ntb_emu::model::Family;
+use serde::Serialize;
 
-use crate::options::Options;
+use crate::options::{LinkOptions, Options};
 
-/// Transactions counted by `ntb-emu`, by their dotted name (`lender.window1.writes`).
+/// Transactions counted by `ntb-emu`, by their dotted name (`ntb0.lender.windows.1.writes`).
 pub type Counters = BTreeMap<String, u64>;
 
 /// The control connection of a bed's `ntb-emu`.
@@ -77,43 +79,113 @@ fn flatten(prefix: &str, json: &serde_json::Value, into: &mut Counters) {
     }
 }
 
-/// The arguments of `ntb-emu`.
-pub(crate) fn args(options: &Options, run_dir: &Path, ram: impl Fn(&str) -> String) -> Vec<String> {
-    let mut args = Vec::new();
-    for host in &options.hosts {
-        let socket = run_dir.join(format!("{}.ntb", host.name));
-        args.push("--host".into());
-        args.push(format!(
-            "{},socket={},ram={}",
-            host.name,
-            socket.display(),
-            ram(&host.name)
-        ));
+#[derive(Serialize)]
+struct Topology<'a> {
+    host: Vec<TopologyHost<'a>>,
+    link: Vec<TopologyLink<'a>>,
+}
+
+#[derive(Serialize)]
+struct TopologyHost<'a> {
+    name: &'a str,
+    ram: String,
+}
+
+#[derive(Serialize)]
+struct TopologyLink<'a> {
+    name: &'a str,
+    family: Family,
+    windows: Vec<String>,
+    primary: TopologyEnd<'a>,
+    secondary: TopologyEnd<'a>,
+}
+
+#[derive(Serialize)]
+struct TopologyEnd<'a> {
+    host: &'a str,
+    socket: PathBuf,
+}
+
+/// The topology file of `ntb-emu`.
+pub(crate) fn topology(
+    options: &Options,
+    run_dir: &Path,
+    ram: impl Fn(&str) -> String,
+) -> Result<String> {
+    let end = |link: &LinkOptions, end: usize| {
+        let host = link.ends.get(end).context("a link has two ends")?;
+        let slots = options.slots(host);
+        let slot = slots
+            .iter()
+            .find(|slot| slot.link.name == link.name && slot.end == end)
+            .context("every end of a link is in a slot")?;
+        let socket = run_dir.join(format!("{host}.{}", slot.suffix()));
+        anyhow::Ok((host.clone(), socket))
+    };
+    let mut ends = Vec::new();
+    for link in &options.links {
+        ends.push((end(link, 0)?, end(link, 1)?));
     }
-    for window in &options.windows {
-        args.push("--window".into());
-        args.push(window.to_string());
-    }
-    args.push("--control".into());
-    args.push(run_dir.join("control").display().to_string());
-    args
+    let links = options.links.iter().zip(&ends);
+    let file = Topology {
+        host: options
+            .hosts
+            .iter()
+            .map(|host| TopologyHost {
+                name: &host.name,
+                ram: ram(&host.name),
+            })
+            .collect(),
+        link: links
+            .map(|(link, (primary, secondary))| TopologyLink {
+                name: &link.name,
+                family: link.family,
+                windows: link.windows.iter().map(ToString::to_string).collect(),
+                primary: TopologyEnd {
+                    host: &primary.0,
+                    socket: primary.1.clone(),
+                },
+                secondary: TopologyEnd {
+                    host: &secondary.0,
+                    socket: secondary.1.clone(),
+                },
+            })
+            .collect(),
+    };
+    toml::to_string(&file).context("writing the topology")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::HostOptions;
 
     #[test]
-    fn the_command_line_names_hosts_and_windows_in_order() {
-        let args = args(&Options::default(), Path::new("/r"), |host| {
-            format!("/m/{host}")
-        });
+    fn ntb_emu_understands_the_topology() {
+        let mut options = Options::default();
+        options.hosts.push(HostOptions::new("third"));
+        options
+            .links
+            .push(LinkOptions::new("ntb1", Family::Amd, ["borrower", "third"]));
+        let text = topology(&options, Path::new("/r"), |host| format!("/m/{host}")).unwrap();
+        let understood = ntb_emu::topology::Topology::parse(&text).unwrap();
+        assert_eq!(understood.hosts()[2].ram, PathBuf::from("/m/third"));
+        let sockets: Vec<_> = understood
+            .links()
+            .iter()
+            .flat_map(|link| &link.ends)
+            .map(|end| end.socket.display().to_string())
+            .collect();
         assert_eq!(
-            args.join(" "),
-            "--host lender,socket=/r/lender.ntb,ram=/m/lender \
-             --host borrower,socket=/r/borrower.ntb,ram=/m/borrower \
-             --window 1M --window 64M --window 512M,direct --control /r/control"
+            sockets,
+            [
+                "/r/lender.ntb0",
+                "/r/borrower.ntb0",
+                "/r/borrower.ntb1",
+                "/r/third.ntb0"
+            ]
         );
+        assert_eq!(understood.links()[1].windows.len(), 3);
     }
 
     #[test]

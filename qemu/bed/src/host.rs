@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use nix::errno::Errno;
+use ntb_emu::model::Family;
 use qapi::qmp;
 
 use crate::agent::{Agent, Job};
@@ -28,6 +29,8 @@ const BOOT_LIMIT: Duration = Duration::from_secs(90);
 #[derive(Debug)]
 pub struct Host {
     pub(crate) options: HostOptions,
+    /// The families of its NTBs, in the order of their slots.
+    pub(crate) families: Vec<Family>,
     pub(crate) process: Process,
     pub(crate) agent: Agent,
     pub(crate) run_dir: PathBuf,

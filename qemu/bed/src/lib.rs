@@ -39,6 +39,9 @@ pub use ending::end_on_signals;
 pub use environment::Environment;
 pub use host::{Host, DEFAULT_LIMIT};
 pub use nix::errno::Errno;
-pub use options::{parse_size, HostOptions, Options, Window};
+pub use ntb_emu::model::Family;
+pub use options::{
+    default_windows, driver_modules, parse_size, HostOptions, LinkOptions, Options, Slot, Window,
+};
 pub use output::Output;
 pub use wait::{until, Seen};

@@ -6,7 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
+use ntb_emu::model::Family;
 use serde::{Deserialize, Serialize};
 
 const MIB: u64 = 1 << 20;
@@ -102,24 +103,115 @@ impl HostOptions {
     }
 }
 
+/// The windows that a link of this family gets if nothing else is said: the larger one holds all RAM of the peer's and is
+/// mapped.
+#[must_use]
+pub fn default_windows(family: Family) -> Vec<Window> {
+    let window = |size, direct| Window { size, direct };
+    match family {
+        // For MSI, for registers, for memory.
+        Family::Amd => vec![
+            window(MIB, false),
+            window(64 * MIB, false),
+            window(512 * MIB, true),
+        ],
+    }
+}
+
+/// The kernel's modules that drive this family, in the order of loading.
+#[must_use]
+pub fn driver_modules(family: Family) -> &'static [&'static str] {
+    match family {
+        Family::Amd => &["ntb_hw_amd"],
+    }
+}
+
+/// A link between two hosts of a bed, or from a host to itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkOptions {
+    /// Its name, in counters and logs.
+    pub name: String,
+    /// The hardware that is emulated.
+    pub family: Family,
+    /// The memory windows, in the order of the NTB's BARs.
+    pub windows: Vec<Window>,
+    /// The hosts; the first is the primary side.
+    pub ends: [String; 2],
+}
+
+impl LinkOptions {
+    /// A link with the windows that are usual for its family.
+    #[must_use]
+    pub fn new(name: &str, family: Family, ends: [&str; 2]) -> Self {
+        Self {
+            name: name.into(),
+            family,
+            windows: default_windows(family),
+            ends: ends.map(Into::into),
+        }
+    }
+}
+
+/// One of a host's NTB functions: it has one for each end of a link that is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot<'a> {
+    /// Its number among the host's NTB functions.
+    pub number: usize,
+    /// The link.
+    pub link: &'a LinkOptions,
+    /// Which end of the link it is: 0 for the primary one, 1 for the other.
+    pub end: usize,
+}
+
+/// The first NTB function's PCI device number; the next ones go down from here.
+const FIRST_SLOT: usize = 0x1b;
+/// Most NTB functions of a host: below them are the numbers for devices of the user's.
+const MAX_SLOTS: usize = 8;
+
+impl Slot<'_> {
+    /// Its PCI device number on the host's root bus.
+    #[must_use]
+    pub fn device(&self) -> usize {
+        FIRST_SLOT - self.number
+    }
+
+    /// Its PCI address in the host.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("0000:00:{:02x}.0", self.device())
+    }
+
+    /// The suffix of its socket's name in the run directory.
+    #[must_use]
+    pub fn suffix(&self) -> String {
+        format!("ntb{}", self.number)
+    }
+}
+
 /// A whole bed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
     /// Where sockets, consoles, disks and process ids are kept; the checkout's own by default.
     pub run_dir: Option<PathBuf>,
-    /// The hosts. The first is the NTB's primary side.
+    /// The hosts.
     pub hosts: Vec<HostOptions>,
-    /// The memory windows, in the order of the NTB's BARs.
-    pub windows: Vec<Window>,
-    /// Whether there is an NTB between the hosts at all.
-    pub ntb: bool,
+    /// The links between them.
+    pub links: Vec<LinkOptions>,
     /// QEMU's accelerator. Software emulation by default: KVM is not usable everywhere it seems to exist.
     pub accel: String,
 }
 
 impl Default for Options {
-    /// A lender with an NVMe disk and a borrower; a window for MSI, one for registers, one that holds all RAM.
+    /// A lender with an NVMe disk, a borrower, and one link.
     fn default() -> Self {
+        Self::pair(Family::default())
+    }
+}
+
+impl Options {
+    /// A lender with an NVMe disk and a borrower, joined by a link of this family.
+    #[must_use]
+    pub fn pair(family: Family) -> Self {
         let lender = HostOptions {
             nvme: Some(256 * MIB),
             ..HostOptions::new("lender")
@@ -127,27 +219,11 @@ impl Default for Options {
         Self {
             run_dir: None,
             hosts: vec![lender, HostOptions::new("borrower")],
-            windows: vec![
-                Window {
-                    size: MIB,
-                    direct: false,
-                },
-                Window {
-                    size: 64 * MIB,
-                    direct: false,
-                },
-                Window {
-                    size: 512 * MIB,
-                    direct: true,
-                },
-            ],
-            ntb: true,
+            links: vec![LinkOptions::new("ntb0", family, ["lender", "borrower"])],
             accel: "tcg".into(),
         }
     }
-}
 
-impl Options {
     /// The options of a host, to be changed before the start.
     ///
     /// # Errors
@@ -158,6 +234,52 @@ impl Options {
             .iter_mut()
             .find(|host| host.name == name)
             .with_context(|| format!("there is no host '{name}' in this bed"))
+    }
+
+    /// The NTB functions of a host, in the order of the links.
+    #[must_use]
+    pub fn slots(&self, host: &str) -> Vec<Slot<'_>> {
+        let ends = self.links.iter().flat_map(|link| {
+            (0..)
+                .zip(&link.ends)
+                .map(move |(end, name)| (link, end, name))
+        });
+        (0..)
+            .zip(ends.filter(|(_, _, name)| *name == host))
+            .map(|(number, (link, end, _))| Slot { number, link, end })
+            .collect()
+    }
+
+    /// Checks what only the whole can tell.
+    ///
+    /// # Errors
+    ///
+    /// There is no host, a link ends nowhere, a name is used twice, or a host has too many NTB functions.
+    pub fn check(&self) -> Result<()> {
+        ensure!(!self.hosts.is_empty(), "a bed has at least one host");
+        let names: Vec<&str> = self.hosts.iter().map(|host| host.name.as_str()).collect();
+        for (i, name) in names.iter().enumerate() {
+            ensure!(
+                !names.iter().take(i).any(|other| other == name),
+                "there are two hosts '{name}'"
+            );
+            let count = self.slots(name).len();
+            ensure!(
+                count <= MAX_SLOTS,
+                "host '{name}' has {count} links, {MAX_SLOTS} are possible"
+            );
+        }
+        for link in &self.links {
+            for end in &link.ends {
+                ensure!(
+                    names.contains(&end.as_str()),
+                    "link '{}' ends at '{end}', which is not one of the hosts: {}",
+                    link.name,
+                    names.join(", ")
+                );
+            }
+        }
+        Ok(())
     }
 }
 
@@ -194,5 +316,60 @@ mod tests {
         let options = Options::default();
         let text = serde_json::to_string(&options).unwrap();
         assert_eq!(serde_json::from_str::<Options>(&text).unwrap(), options);
+    }
+
+    #[test]
+    fn a_host_in_the_middle_has_two_functions() {
+        let options = Options {
+            hosts: ["a", "b", "c"].map(HostOptions::new).into(),
+            links: vec![
+                LinkOptions::new("ab", Family::Amd, ["a", "b"]),
+                LinkOptions::new("bc", Family::Amd, ["b", "c"]),
+            ],
+            ..Options::default()
+        };
+        options.check().unwrap();
+        let slots = |host: &str| {
+            let slots = options.slots(host);
+            let name = |slot: &Slot<'_>| (slot.link.name.clone(), slot.end, slot.address());
+            slots.iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(slots("a"), [("ab".into(), 0, "0000:00:1b.0".into())]);
+        assert_eq!(
+            slots("b"),
+            [
+                ("ab".into(), 1, "0000:00:1b.0".into()),
+                ("bc".into(), 0, "0000:00:1a.0".into())
+            ]
+        );
+    }
+
+    #[test]
+    fn a_loop_has_both_ends_in_one_host() {
+        let options = Options {
+            hosts: vec![HostOptions::new("a")],
+            links: vec![LinkOptions::new("loop", Family::Amd, ["a", "a"])],
+            ..Options::default()
+        };
+        options.check().unwrap();
+        let ends: Vec<usize> = options.slots("a").iter().map(|slot| slot.end).collect();
+        assert_eq!(ends, [0, 1]);
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused() {
+        let good = Options::default();
+        let mut nowhere = good.clone();
+        nowhere.links[0].ends[1] = "nobody".into();
+        let mut twice = good.clone();
+        twice.hosts[1].name = "lender".into();
+        let mut many = good.clone();
+        many.links = vec![many.links[0].clone(); MAX_SLOTS + 1];
+        let mut none = good.clone();
+        none.hosts.clear();
+        good.check().unwrap();
+        for bad in [nowhere, twice, many, none] {
+            assert!(bad.check().is_err());
+        }
     }
 }

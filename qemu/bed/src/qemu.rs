@@ -73,7 +73,8 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
             "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on",
         );
     }
-    // The bed's own devices are in slots 1, 3 and from 27 up: a device of the user's lands in between. QEMU makes the
+    // The bed's own devices are in slots 1, 3, and from 27 (its first NTB; the others below) up: a device of the
+    // user's lands in between. QEMU makes the
     // devices that are given in JSON last, so the NTB must stay out of their way.
     line.add(
         "-drive",
@@ -83,10 +84,11 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
         ),
     );
     line.add("-device", "virtio-blk-pci,drive=root,addr=0x1");
-    if options.ntb {
+    for slot in options.slots(name) {
+        let suffix = slot.suffix();
         let device = json!({
-            "driver": "vfio-user-pci", "id": "ntb", "addr": "0x1b",
-            "socket": { "type": "unix", "path": format!("/run/bed/{name}.ntb") },
+            "driver": "vfio-user-pci", "id": suffix, "addr": format!("{:#x}", slot.device()),
+            "socket": { "type": "unix", "path": format!("/run/bed/{name}.{suffix}") },
         });
         line.add("-device", device.to_string());
     }
@@ -217,9 +219,9 @@ mod tests {
     }
 
     #[test]
-    fn without_an_ntb_there_is_no_socket_to_it() {
+    fn without_a_link_there_is_no_ntb() {
         let options = Options {
-            ntb: false,
+            links: Vec::new(),
             ..Options::default()
         };
         let args = args(&options, &options.hosts[0], &PLACE);

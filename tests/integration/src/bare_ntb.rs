@@ -23,7 +23,7 @@ pub const CASES: &[Case] = &[
 
 fn the_kernels_driver_binds(bed: &Bed) -> Result<()> {
     for host in bed.hosts() {
-        host.sh_ok("modprobe ntb_hw_amd")?;
+        host.load_ntb_drivers()?;
         host.wait_bound(NTB, Duration::from_secs(10))?;
         let driver = host.driver(NTB)?;
         ensure!(driver.as_deref() == Some("ntb_hw_amd"), "{driver:?}");
@@ -34,7 +34,8 @@ fn the_kernels_driver_binds(bed: &Bed) -> Result<()> {
 /// Scratchpads, doorbells and their interrupts, through the kernel's own test client.
 fn pingpong(bed: &Bed) -> Result<()> {
     for host in bed.hosts() {
-        host.sh_ok("modprobe ntb_hw_amd && modprobe ntb_pingpong delay_ms=20")?;
+        host.load_ntb_drivers()?;
+        host.sh_ok("modprobe ntb_pingpong delay_ms=20")?;
     }
     for host in bed.hosts() {
         let what = format!("ten balls on the {}", host.name());

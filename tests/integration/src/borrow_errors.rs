@@ -140,7 +140,7 @@ fn link_down(pair: &Pair<'_>) -> Result<()> {
             "the version is {version} without a link"
         );
         // The NTB is there again, devlend is not.
-        pair.lender.sh_ok("modprobe ntb_hw_amd")?;
+        pair.lender.load_ntb_drivers()?;
         let answer = pair.at_borrower.try_borrow(NVME)?;
         refused(
             answer,

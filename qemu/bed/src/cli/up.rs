@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
 use clap::Args;
-use devlend_bed::{parse_size, Bed, Options, Window};
+use devlend_bed::{parse_size, Bed, Family, HostOptions, LinkOptions, Options, Window};
 
 /// How to make the hosts.
 #[derive(Args)]
@@ -15,6 +15,18 @@ pub struct Up {
     /// Leave the hosts running and return.
     #[arg(long)]
     detach: bool,
+    /// A host, as often as there are to be hosts. Without any: lender and borrower, and a link between them.
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<String>,
+    /// A link between two hosts, the primary one first, or from a host to itself.
+    #[arg(long = "link", value_name = "HOST:HOST[,FAMILY]", requires = "hosts")]
+    links: Vec<String>,
+    /// Give this host an NVMe disk; without `--host`, the lender has one.
+    #[arg(long, value_name = "HOST", requires = "hosts")]
+    nvme: Vec<String>,
+    /// The hardware family of links that do not say it.
+    #[arg(long, value_name = "FAMILY", default_value = "amd")]
+    ntb: Family,
     /// More QEMU arguments for the lender, in shell words.
     #[arg(
         long,
@@ -45,11 +57,11 @@ pub struct Up {
     /// More words for the kernel's command line, for all hosts or one.
     #[arg(long, value_name = "[HOST=]WORDS", allow_hyphen_values = true)]
     append: Vec<String>,
-    /// The NTB's memory windows in order, as 64M or 512M,direct. Replaces the default ones.
+    /// The memory windows of each NTB in order, as 64M or 512M,direct. Replaces the family's usual ones.
     #[arg(long = "window", value_name = "SIZE[,direct]")]
     windows: Vec<Window>,
     /// Leave the NTB out.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "links")]
     no_ntb: bool,
     /// QEMU's accelerator.
     #[arg(long, default_value = "tcg")]
@@ -94,17 +106,39 @@ impl Up {
 
     fn options(&self) -> Result<Options> {
         let mut options = Options {
-            ntb: !self.no_ntb,
             accel: self.accel.clone(),
-            ..Options::default()
+            ..Options::pair(self.ntb)
         };
-        if !self.windows.is_empty() {
-            options.windows = self.windows.clone();
+        if self.no_ntb {
+            options.links.clear();
         }
+        if !self.hosts.is_empty() {
+            options.hosts = self
+                .hosts
+                .iter()
+                .map(|name| HostOptions::new(name))
+                .collect();
+            options.links = (0..)
+                .zip(&self.links)
+                .map(|(number, text)| parse_link(number, text, self.ntb))
+                .collect::<Result<_>>()?;
+            for name in &self.nvme {
+                options.host_mut(name)?.nvme = Some(256 << 20);
+            }
+        }
+        if !self.windows.is_empty() {
+            for link in &mut options.links {
+                link.windows = self.windows.clone();
+            }
+        }
+        options.check()?;
         for (name, words) in [
             ("lender", &self.lender_args),
             ("borrower", &self.borrower_args),
         ] {
+            if words.is_empty() {
+                continue;
+            }
             options.host_mut(name)?.args = shlex::split(words).with_context(|| {
                 format!("the {name}'s arguments end inside a quotation: {words}")
             })?;
@@ -138,6 +172,22 @@ impl Up {
         }
         Ok(options)
     }
+}
+
+/// Understands `HOST:HOST[,FAMILY]`.
+fn parse_link(number: usize, text: &str, family: Family) -> Result<LinkOptions> {
+    let (ends, family) = match text.split_once(',') {
+        None => (text, family),
+        Some((ends, family)) => (ends, family.parse()?),
+    };
+    let (primary, secondary) = ends
+        .split_once(':')
+        .with_context(|| format!("'{text}' is no link: give two hosts, as in lender:borrower"))?;
+    Ok(LinkOptions::new(
+        &format!("ntb{number}"),
+        family,
+        [primary, secondary],
+    ))
 }
 
 /// Splits `[HOST=]VALUE` into the hosts that are meant and the value.
@@ -208,8 +258,25 @@ mod tests {
             ["--smp", "0"],
             ["--iommu", "nobody"],
             ["--window", "3M"],
+            ["--ntb", "acme"],
+            ["--link", "lender:borrower"],
         ] {
             assert!(options(&bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn three_hosts_in_a_chain() {
+        let words = "--host a --host b --host c --link a:b --link b:c,amd --nvme c --window 1M --window 2M --window 4M";
+        let words: Vec<&str> = words.split(' ').collect();
+        let options = options(&words).unwrap();
+        assert_eq!(options.hosts.len(), 3);
+        assert_eq!(options.links[1].ends, ["b", "c"]);
+        assert_eq!(options.links[1].name, "ntb1");
+        assert_eq!(options.links[0].windows[2].size, 4 << 20);
+        assert!(options.hosts[2].nvme.is_some() && options.hosts[0].nvme.is_none());
+        for bad in ["a", "a:x", "a:b,acme"] {
+            assert!(super::tests::options(&["--host", "a", "--host", "b", "--link", bad]).is_err());
         }
     }
 }

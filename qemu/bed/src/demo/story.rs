@@ -211,6 +211,11 @@ fn setting(bed: &Bed, host: &Host) -> Result<Setting> {
         kernel: host.sh_ok("uname -r")?,
         accel: options.accel.clone(),
         memory: options.hosts.iter().map(|host| host.memory).collect(),
-        windows: options.windows.iter().map(ToString::to_string).collect(),
+        windows: options
+            .links
+            .iter()
+            .flat_map(|link| &link.windows)
+            .map(ToString::to_string)
+            .collect(),
     })
 }

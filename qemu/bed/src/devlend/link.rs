@@ -47,6 +47,24 @@ impl<'a> Link<'a> {
         })
     }
 
+    /// The link of the NTB at a PCI address. Waits for it to appear, for up to 10 s.
+    ///
+    /// # Errors
+    ///
+    /// It does not appear.
+    pub fn at(host: &'a Host, address: &str) -> Result<Self> {
+        let directory = format!("{ROOT}/links/{address}");
+        let what = format!("link {address} to appear in the {}'s sysfs", host.name());
+        until(&what, Duration::from_secs(10), || {
+            Ok(if host.sh(&format!("[ -d {directory} ]"))?.ok() {
+                Seen::Yes(())
+            } else {
+                Seen::NotYet("it is not there".into())
+            })
+        })?;
+        Ok(Self { host, directory })
+    }
+
     /// The host whose end this is.
     #[must_use]
     pub fn host(&self) -> &'a Host {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use super::link::Link;
 use crate::host::Host;
+use crate::options::driver_modules;
 use crate::Bed;
 
 /// What a host does with devlend.
@@ -40,6 +41,29 @@ impl Host {
         self.insert(&["devlend_ntb", role.module()])
     }
 
+    /// The modules that drive this host's NTBs, in the order of loading.
+    #[must_use]
+    pub fn ntb_drivers(&self) -> Vec<&'static str> {
+        let mut modules: Vec<&str> = Vec::new();
+        for family in &self.families {
+            for module in driver_modules(*family) {
+                if !modules.contains(module) {
+                    modules.push(module);
+                }
+            }
+        }
+        modules
+    }
+
+    /// Loads the drivers of the host's NTBs.
+    ///
+    /// # Errors
+    ///
+    /// One is missing or does not load.
+    pub fn load_ntb_drivers(&self) -> Result<()> {
+        self.sh_ok(&modprobe(&self.ntb_drivers())).map(drop)
+    }
+
     /// Loads the NTB's driver and `devlend_ntb`.
     ///
     /// # Errors
@@ -52,8 +76,9 @@ impl Host {
     fn insert(&self, modules: &[&str]) -> Result<()> {
         let words = modules.join(" ");
         // In one command: a command costs more than loading a module.
+        let drivers = modprobe(&self.ntb_drivers());
         self.sh_ok(&format!(
-            "modprobe ntb_hw_amd || exit 1; for module in {words}; do \
+            "{drivers} || exit 1; for module in {words}; do \
              [ -d /sys/module/$module ] || insmod /devlend/$module.ko || {{ dmesg | tail -n 5 >&2; exit 1; }}; done"
         ))
         .with_context(|| format!("loading {words} (built by 'make modules'?)"))
@@ -66,17 +91,43 @@ impl Host {
     ///
     /// A module is in use, or its exit takes more than a minute.
     pub fn unload(&self) -> Result<()> {
-        let command =
-            "for module in devlend_borrower devlend_lender devlend_ntb ntb_hw_amd ntb; do \
-                       [ ! -d /sys/module/$module ] || rmmod $module || exit 1; done";
+        let drivers: Vec<&str> = self.ntb_drivers().into_iter().rev().collect();
+        let command = format!(
+            "for module in devlend_borrower devlend_lender devlend_ntb {} ntb; do \
+             [ ! -d /sys/module/$module ] || rmmod $module || exit 1; done",
+            drivers.join(" ")
+        );
         let output = self
-            .sh_within(Duration::from_secs(60), command)
+            .sh_within(Duration::from_secs(60), &command)
             .context("unloading devlend")?;
-        self.expect_ok(command, &output)
+        self.expect_ok(&command, &output)
     }
 }
 
+/// A command that loads modules, in order.
+fn modprobe(modules: &[&str]) -> String {
+    let commands: Vec<String> = modules
+        .iter()
+        .map(|module| format!("modprobe {module}"))
+        .collect();
+    commands.join(" && ")
+}
+
 impl Bed {
+    /// One end of a link by the link's name, as devlend in that host sees it. Waits for it to appear, for up to 10 s.
+    ///
+    /// # Errors
+    ///
+    /// There is no such host or link, or it does not appear.
+    pub fn link_at(&self, host: &str, link: &str) -> Result<Link<'_>> {
+        let slots = self.options().slots(host);
+        let slot = slots
+            .iter()
+            .find(|slot| slot.link.name == link)
+            .with_context(|| format!("host '{host}' has no link '{link}'"))?;
+        Link::at(self.host(host)?, &slot.address())
+    }
+
     /// Loads both roles' modules and waits until the link is up on both sides.
     ///
     /// # Errors
