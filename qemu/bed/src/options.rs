@@ -79,7 +79,7 @@ pub struct HostOptions {
     pub smp: u32,
     /// Give it an IOMMU (`intel-iommu` with interrupt remapping) and switch it on in its kernel.
     pub iommu: bool,
-    /// Size in bytes of an NVMe disk (serial number `devlend0`, at 0000:00:03.0), if it has one.
+    /// Size in bytes of an NVMe disk (serial number `devlend` and the host's number from 0 on, at 0000:00:03.0), if it has one.
     pub nvme: Option<u64>,
     /// More QEMU arguments, after the bed's own.
     pub args: Vec<String>,

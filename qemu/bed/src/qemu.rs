@@ -93,6 +93,9 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
         line.add("-device", device.to_string());
     }
     if host.nvme.is_some() {
+        // A host that borrows two disks must be able to tell them apart.
+        let number = options.hosts.iter().position(|other| other.name == *name);
+        let number = number.unwrap_or(0);
         line.add(
             "-drive",
             format!("if=none,id=nvme0,file=/run/bed/{name}.nvme,format=raw,discard=unmap"),
@@ -100,7 +103,7 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
         line.add(
             "-device",
             format!(
-                "nvme,id=nvme0c,drive=nvme0,serial=devlend0,addr=0x3,x-max-bounce-buffer-size={BOUNCE}"
+                "nvme,id=nvme0c,drive=nvme0,serial=devlend{number},addr=0x3,x-max-bounce-buffer-size={BOUNCE}"
             ),
         );
     }

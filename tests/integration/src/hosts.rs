@@ -14,6 +14,7 @@ mod lives;
 mod pair;
 mod plans;
 mod runner;
+mod three_hosts;
 mod two_devices;
 mod unplug;
 mod using;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         unplug::CASES,
         plans::CASES,
         two_devices::CASES,
+        three_hosts::CASES,
     ]
     .concat();
     let runner = Runner::new();

@@ -21,6 +21,8 @@ pub enum Body {
     Pair(fn(&Pair<'_>) -> Result<()>),
     /// Hosts of its own, made by these options; devlend loaded and the link up.
     Own(fn() -> Result<Options>, fn(&Pair<'_>) -> Result<()>),
+    /// Hosts of its own, made by these options, with nothing loaded.
+    Hosts(fn() -> Result<Options>, fn(&Bed) -> Result<()>),
 }
 
 /// A test.
@@ -75,6 +77,12 @@ impl Runner {
                 *slot = None;
                 let mut own = Hosts::start(options()?, "own")?;
                 let result = Pair::of(&own.bed).and_then(|pair| test(&pair));
+                own.judge(case, result)
+            }
+            Body::Hosts(options, test) => {
+                *slot = None;
+                let mut own = Hosts::start(options()?, "own")?;
+                let result = test(&own.bed);
                 own.judge(case, result)
             }
             Body::Bed(test) => self.shared(case, &mut slot, test),
