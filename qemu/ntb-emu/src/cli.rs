@@ -166,6 +166,16 @@ mod tests {
     }
 
     #[test]
+    fn the_family_is_the_links() {
+        let hosts = "--host a,socket=/a,ram=/b --host b,socket=/c,ram=/d";
+        for family in Family::ALL {
+            let topology = parse(&format!("{hosts} --window 1M --family {family}")).unwrap();
+            assert_eq!(topology.links()[0].family, family);
+            assert_eq!(family.name().parse(), Ok(family));
+        }
+    }
+
+    #[test]
     fn a_topology_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("t.toml");

@@ -7,6 +7,7 @@
 
 pub mod amd;
 mod family;
+pub mod intel;
 mod presence;
 
 pub use family::{Family, UnknownFamily, WindowError};

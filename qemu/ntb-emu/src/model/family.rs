@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{amd, Model, Window};
+use super::{amd, intel, Model, Window};
 
 /// A hardware family.
 #[derive(
@@ -28,6 +28,8 @@ pub enum Family {
     /// AMD (`ntb_hw_amd`): three windows.
     #[default]
     Amd,
+    /// Intel, third generation (`ntb_hw_intel`): two windows.
+    Intel,
 }
 
 /// Why windows do not suit a family.
@@ -59,12 +61,13 @@ pub enum WindowError {
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Amd];
+    pub const ALL: [Self; 2] = [Self::Amd, Self::Intel];
 
     /// The name a person gives it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Amd => "amd",
+            Self::Intel => "intel",
         }
     }
 
@@ -76,6 +79,7 @@ impl Family {
     pub fn build(self, windows: &[Window]) -> Result<Box<dyn Model>, WindowError> {
         match self {
             Self::Amd => Ok(Box::new(amd::Bridge::new(windows)?)),
+            Self::Intel => Ok(Box::new(intel::Bridge::new(windows)?)),
         }
     }
 }

@@ -61,6 +61,14 @@ fn a_mesh_of_three() {
 }
 
 #[test]
+fn links_of_different_families() {
+    let other = link("bc", "b", "c").replace("[[link]]", "[[link]]\nfamily = \"intel\"");
+    let topology = Topology::parse(&[HOSTS, &link("ab", "a", "b"), &other].concat()).unwrap();
+    let families: Vec<_> = topology.links().iter().map(|link| link.family).collect();
+    assert_eq!(families, [Family::Amd, Family::Intel]);
+}
+
+#[test]
 fn both_ends_in_one_host_have_different_names() {
     let topology = Topology::parse(&[HOSTS, &link("loop", "a", "a")].concat()).unwrap();
     let names = topology.links()[0].ends.iter().map(|end| end.name.as_str());
@@ -132,6 +140,7 @@ fn the_schema_names_every_field() {
         "secondary",
         "socket",
         "amd",
+        "intel",
     ] {
         assert!(schema.contains(&format!("\"{name}\"")), "{name}: {schema}");
     }

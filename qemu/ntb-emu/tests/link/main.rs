@@ -9,4 +9,5 @@ mod deadlock;
 mod direct;
 mod doorbell;
 mod info;
+mod intel;
 mod process;

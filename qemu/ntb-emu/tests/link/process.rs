@@ -117,5 +117,16 @@ fn what_cannot_be_done_is_said() {
             .args(["--window", "1M", "--window", "1M", "--window", "1M"]),
     );
     assert!(error.contains("not a socket"), "{error}");
+    let error = fails(
+        program()
+            .args(["--family", "intel"])
+            .args(["--host", &host("a", &directory.path().join("a"))])
+            .args(["--host", &host("b", &directory.path().join("b"))])
+            .args(["--window", "1M", "--window", "1M", "--window", "1M"]),
+    );
+    assert!(
+        error.contains("intel has 2 memory windows, not 3"),
+        "{error}"
+    );
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
 }
