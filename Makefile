@@ -43,6 +43,8 @@ modules: $(needs-kernel) ## Build the kernel modules (KDIR=... for another kerne
 tools: ## Build the host-side programs: ntb-emu and bed
 	@command -v $(cargo) >/dev/null || { echo "error: no cargo: install Rust 1.85 or later (Debian 13: apt install cargo; else rustup.rs)" >&2; exit 1; }
 	$(cargo) build --release -p ntb-emu -p devlend-bed
+	# It runs in the guests: without libraries of this machine's.
+	$(cargo) rustc --release -p mmio-time -- -C target-feature=+crt-static
 
 .PHONY: demo
 demo: env modules tools ## Lend an NVMe disk from one host to another, use it, give it back; ends with a report

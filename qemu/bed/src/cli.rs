@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use devlend_bed::{Bed, DEFAULT_LIMIT};
 
-use crate::demo;
+use crate::{demo, latency};
 
 /// Virtual machines joined by an emulated NTB.
 #[derive(Parser)]
@@ -62,6 +62,8 @@ enum Command {
     },
     /// Lend the lender's NVMe to the borrower, use it, give it back, and report.
     Demo(demo::Demo),
+    /// Time single accesses through the emulated NTB, with the hosts placed on this machine's processors in several ways.
+    Latency(latency::Latency),
     /// Show the transaction counters of the emulated NTB.
     Counters,
 }
@@ -91,6 +93,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Restart { host } => attach()?.host(&host)?.restart()?,
         Command::Kill { host } => attach()?.host(&host)?.kill()?,
         Command::Demo(demo) => return demo.run(cli.run_dir),
+        Command::Latency(latency) => latency.run(cli.run_dir)?,
         Command::Counters => {
             let counters = attach()?.emulator().counters()?;
             let lines: Vec<String> = counters

@@ -28,6 +28,7 @@ mod monitor;
 mod options;
 mod output;
 pub mod pci;
+mod placement;
 mod process;
 mod qemu;
 mod turn;
@@ -44,4 +45,5 @@ pub use options::{
     default_windows, driver_modules, parse_size, HostOptions, LinkOptions, Options, Slot, Window,
 };
 pub use output::Output;
+pub use placement::Placement;
 pub use wait::{until, Seen};

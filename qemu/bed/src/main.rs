@@ -4,6 +4,7 @@
 
 mod cli;
 mod demo;
+mod latency;
 
 use std::process::ExitCode;
 
