@@ -115,6 +115,8 @@ pub fn default_windows(family: Family) -> Vec<Window> {
             window(64 * MIB, false),
             window(512 * MIB, true),
         ],
+        // For registers, for memory and MSI.
+        Family::Intel => vec![window(64 * MIB, false), window(4096 * MIB, true)],
     }
 }
 
@@ -123,6 +125,7 @@ pub fn default_windows(family: Family) -> Vec<Window> {
 pub fn driver_modules(family: Family) -> &'static [&'static str] {
     match family {
         Family::Amd => &["ntb_hw_amd"],
+        Family::Intel => &["ntb_hw_intel"],
     }
 }
 
