@@ -78,23 +78,23 @@ impl Environment {
         self.top.join("qemu/env/enter")
     }
 
-    /// The `ntb-emu` program: beside this program, where cargo puts both, or where `NTB_EMU` says.
+    /// The `ntb-emu` program: beside this program, or where `NTB_EMU` says.
     pub(crate) fn emulator(&self) -> Result<PathBuf> {
-        if let Some(path) = std::env::var_os("NTB_EMU") {
-            return Ok(path.into());
+        match std::env::var_os("NTB_EMU") {
+            Some(path) => Ok(path.into()),
+            None => self.program("ntb-emu"),
         }
+    }
+
+    /// Another program of this workspace: beside this one, where cargo puts them all.
+    pub(crate) fn program(&self, name: &str) -> Result<PathBuf> {
         let own = std::env::current_exe().context("finding this program's own path")?;
         // A test program is one directory further down.
         own.ancestors()
             .skip(1)
             .take(2)
-            .map(|dir| dir.join("ntb-emu"))
+            .map(|dir| dir.join(name))
             .find(|path| path.is_file())
-            .with_context(|| {
-                format!(
-                    "no ntb-emu beside {}: run 'cargo build -p ntb-emu', or set NTB_EMU",
-                    own.display()
-                )
-            })
+            .with_context(|| format!("no {name} beside {}: 'make tools' builds it", own.display()))
     }
 }

@@ -7,9 +7,11 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use clap::Args;
-use devlend_bed::{end_on_signals, Bed, Environment, Family, Host, Options, Placement, Window};
+use devlend_bed::{
+    end_on_signals, Access, AccessKind, Bed, Environment, Family, Host, Options, Placement, Window,
+};
 use serde::Serialize;
 
 /// How to measure.
@@ -31,19 +33,21 @@ const SPARE: u64 = 0x1000_0000;
 const PIECES: u32 = 10;
 
 const LOCAL: &str = "local device register, read";
-/// What is timed: name, file of the reader's, offset, kind. The last one only waits until the writes before it are done.
-const ACCESSES: [(&str, &str, &str); 7] = [
-    (LOCAL, EDU, "resource0:0:r4"),
-    ("NTB register, read", NTB, "resource0:210:r4"),
-    ("window to RAM, read", NTB, "resource2:0:r4"),
-    ("window to a device register, read", NTB, "resource1:0:r4"),
-    ("window to RAM, write", NTB, "resource2:100:w4=1"),
+/// What is timed: name, device, BAR, offset, kind. The last one only waits until the writes before it are done.
+const ACCESSES: [(&str, &str, u32, u64, AccessKind); 7] = [
+    (LOCAL, EDU, 0, 0, AccessKind::Read4),
+    ("NTB register, read", NTB, 0, 0x210, AccessKind::Read4),
+    ("window to RAM, read", NTB, 2, 0, AccessKind::Read4),
+    ("window to a device, read", NTB, 1, 0, AccessKind::Read4),
+    ("window to RAM, write", NTB, 2, 0x100, AccessKind::Write4(1)),
     (
-        "window to a device register, write",
+        "window to a device, write",
         NTB,
-        "resource1:4:w4=1",
+        1,
+        4,
+        AccessKind::Write4(1),
     ),
-    ("(drain)", NTB, "resource0:210:r4"),
+    ("(drain)", NTB, 0, 0x210, AccessKind::Read4),
 ];
 
 /// Nanoseconds of one access.
@@ -66,21 +70,12 @@ impl Latency {
         own.push("-latency");
         let bed = Bed::start(options(run_dir.unwrap_or_else(|| own.into())))?;
         let (reader, peer) = (bed.host(READER)?, bed.host(PEER)?);
-        let program = std::env::current_exe()?.with_file_name("mmio-time");
-        let program = fs::read(&program)
-            .with_context(|| format!("no {}: 'make tools' builds it", program.display()))?;
         for host in [reader, peer] {
-            host.sh_with(
-                "cat >/tmp/mmio-time && chmod +x /tmp/mmio-time",
-                Some(program.clone()),
-                devlend_bed::DEFAULT_LIMIT,
-                None,
-            )?;
-            host.sh_ok(&format!(
-                "setpci -s {NTB} COMMAND=6 && setpci -s {EDU} COMMAND=6"
-            ))?;
+            host.enable(NTB)?;
+            host.enable(EDU)?;
         }
-        show(peer)?;
+        peer.show_by_amd(NTB, 0, peer.first_bar(EDU)?, 1 << 20)?;
+        peer.show_by_amd(NTB, 1, SPARE, 1 << 20)?;
 
         let mut times: BTreeMap<&str, BTreeMap<String, Vec<u64>>> = BTreeMap::new();
         for piece in 0..PIECES {
@@ -128,43 +123,25 @@ fn options(run_dir: PathBuf) -> Options {
     options
 }
 
-/// Opens the reader's windows 0 and 1 on a device and on RAM of the peer's: translation and limit in the peer's BAR 0.
-fn show(peer: &Host) -> Result<()> {
-    let line = peer.sh_ok(&format!("head -n1 /sys/bus/pci/devices/{EDU}/resource"))?;
-    let address = line
-        .split(' ')
-        .next()
-        .and_then(|text| text.strip_prefix("0x"));
-    let device = address.context("the peer's device has no BAR")?;
-    let file = format!("/sys/bus/pci/devices/{NTB}/resource0");
-    let registers = [
-        ("830", device.to_owned()),
-        ("814", "100000".into()),
-        ("838", format!("{SPARE:x}")),
-        ("818", "100000".into()),
-    ];
-    let words: Vec<String> = registers
-        .iter()
-        .map(|(offset, value)| {
-            // The limit of window 0 has 32 bits.
-            let kind = if *offset == "814" { "w4" } else { "w8" };
-            format!("x{offset}={file}:{offset}:{kind}={value}")
-        })
-        .collect();
-    peer.sh_ok(&format!("/tmp/mmio-time 1 {}", words.join(" ")))
-        .map(drop)
-}
-
 fn measure(reader: &Host, rounds: u32) -> Result<BTreeMap<String, Vec<u64>>> {
-    let words: Vec<String> = ACCESSES
-        .iter()
-        .map(|(name, device, access)| {
-            let (file, rest) = access.split_once(':').unwrap_or((access, ""));
-            format!("'{name}=/sys/bus/pci/devices/{device}/{file}:{rest}'")
-        })
-        .collect();
-    let text = reader.sh_ok(&format!("/tmp/mmio-time {rounds} {}", words.join(" ")))?;
-    serde_json::from_str(&text).with_context(|| format!("mmio-time printed {text}"))
+    let accesses = ACCESSES.map(|(name, device, bar, offset, kind)| Access {
+        name: name.into(),
+        device: device.into(),
+        bar,
+        offset,
+        kind,
+    });
+    let seen = reader.mmio(rounds, &accesses)?;
+    let times = seen.into_iter().map(|(name, timed)| {
+        // A read that went nowhere is no measurement.
+        ensure!(
+            timed.ones == 0,
+            "{name}: {} reads gave all-ones",
+            timed.ones
+        );
+        Ok((name, timed.ns))
+    });
+    times.collect()
 }
 
 fn figures(mut times: BTreeMap<String, Vec<u64>>) -> BTreeMap<String, Figure> {

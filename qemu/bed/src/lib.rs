@@ -24,6 +24,7 @@ mod ending;
 mod environment;
 mod host;
 pub mod kernel_log;
+mod mmio;
 mod monitor;
 mod options;
 mod output;
@@ -39,6 +40,7 @@ pub use emulator::{Counters, Emulator};
 pub use ending::end_on_signals;
 pub use environment::Environment;
 pub use host::{Host, DEFAULT_LIMIT};
+pub use mmio::{Access, AccessKind, Timed};
 pub use nix::errno::Errno;
 pub use ntb_emu::model::Family;
 pub use options::{

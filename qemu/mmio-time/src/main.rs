@@ -4,8 +4,10 @@
 //!
 //! FILE is a `resourceN` of a device in sysfs, OFFSET hexadecimal, KIND `r4` or `w4=VALUE` or `w8=VALUE` with a
 //! hexadecimal value. The accesses take turns: in each round, [`BATCH`] of the first are timed, then [`BATCH`] of the
-//! second, and so on, so that what disturbs one disturbs all. Prints JSON: by name, nanoseconds an access, sorted, one
-//! for each round. With one round it is a way to write a register.
+//! second, and so on, so that what disturbs one disturbs all. With one round, each access is made once: a way to write a
+//! register.
+//!
+//! Prints JSON: by name, `ns`: nanoseconds an access, sorted, one for each round; `ones`: how many reads gave all-ones.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
+use serde_json::json;
 use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory};
 
 /// Accesses timed together: the clock itself costs as much as a fast one.
@@ -63,16 +66,17 @@ impl Target {
         })
     }
 
-    fn access(&self) -> Result<()> {
+    /// Makes the access; says whether it was a read that gave all-ones.
+    fn access(&self) -> Result<bool> {
         let slice = self.region.as_volatile_slice();
         match self.kind {
             Kind::Read4 => {
-                std::hint::black_box(slice.load::<u32>(self.offset, Ordering::Relaxed)?);
+                return Ok(slice.load::<u32>(self.offset, Ordering::Relaxed)? == u32::MAX)
             }
             Kind::Write4(value) => slice.store(value, self.offset, Ordering::Relaxed)?,
             Kind::Write8(value) => slice.store(value, self.offset, Ordering::Relaxed)?,
         }
-        Ok(())
+        Ok(false)
     }
 }
 
@@ -86,20 +90,20 @@ fn main() -> Result<()> {
         .map(|text| Target::parse(&text).with_context(|| format!("'{text}'")))
         .collect::<Result<Vec<_>>>()?;
     let batch = if rounds == 1 { 1 } else { BATCH };
-    let mut times = vec![Vec::new(); targets.len()];
+    let mut seen = vec![(Vec::new(), 0u64); targets.len()];
     for _ in 0..rounds {
-        for (target, times) in targets.iter().zip(&mut times) {
+        for (target, (times, ones)) in targets.iter().zip(&mut seen) {
             let start = Instant::now();
             for _ in 0..batch {
-                target.access()?;
+                *ones += u64::from(target.access()?);
             }
             times.push(start.elapsed().as_nanos() as u64 / u64::from(batch));
         }
     }
     let mut report = serde_json::Map::new();
-    for (target, mut times) in targets.into_iter().zip(times) {
+    for (target, (mut times, ones)) in targets.into_iter().zip(seen) {
         times.sort_unstable();
-        report.insert(target.name, times.into());
+        report.insert(target.name, json!({ "ns": times, "ones": ones }));
     }
     println!("{}", serde_json::Value::Object(report));
     Ok(())

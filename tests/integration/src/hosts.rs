@@ -8,6 +8,7 @@
 mod bare_ntb;
 mod bed_itself;
 mod borrow_errors;
+mod crossing_reads;
 mod data_path;
 mod lend_errors;
 mod lives;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         plans::CASES,
         two_devices::CASES,
         three_hosts::CASES,
+        crossing_reads::CASES,
     ]
     .concat();
     let runner = Runner::new();

@@ -45,6 +45,7 @@ impl Link {
                     };
                     let Some(wait) = self.waits.begin(self.end(side).host, peer.host) else {
                         counters.deadlocks.one();
+                        self.report_deadlock(side, window, address, counters.deadlocks.get());
                         return reply(connection, header, [access.as_bytes(), data]);
                     };
                     let reader = connection.clone();
@@ -119,6 +120,21 @@ impl Link {
                 &header,
                 [access.as_bytes(), &vec![0xff; access.count.get() as usize]],
             ),
+        }
+    }
+
+    /// Says, but not too often, that a read has failed because of how QEMU works and for no other reason.
+    fn report_deadlock(&self, side: Side, window: usize, address: u64, count: u64) {
+        if count.is_power_of_two() {
+            warn!(
+                link = self.name,
+                host = self.end(side).name,
+                peer = self.end(side.peer()).name,
+                window,
+                address = format_args!("{address:#x}"),
+                count,
+                "device read answered with ones: the peer is waiting for a read of this host, and two QEMUs cannot wait for each other"
+            );
         }
     }
 
