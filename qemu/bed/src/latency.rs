@@ -17,7 +17,7 @@ use serde::Serialize;
 /// How to measure.
 #[derive(Args)]
 pub struct Latency {
-    /// Rounds for each placement; in a round every access is made 16 times.
+    /// Rounds for each setting; in a round every access is made 16 times.
     #[arg(long, default_value_t = 200, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(3..=10_000))]
     rounds: u32,
 }
@@ -29,8 +29,15 @@ const NTB: &str = "0000:00:1b.0";
 const EDU: &str = "0000:00:05.0";
 /// Memory of the peer's that its kernel leaves alone.
 const SPARE: u64 = 0x1000_0000;
-/// Rounds are cut into so many pieces, and the placements take turns piece by piece.
+/// Rounds are cut into so many pieces, and the settings take turns piece by piece.
 const PIECES: u32 = 10;
+
+/// What is compared.
+const SETTINGS: [(&str, Placement); 3] = [
+    ("left alone", Placement::Free),
+    ("a processor each", Placement::Apart),
+    ("one processor", Placement::Together),
+];
 
 const LOCAL: &str = "local device register, read";
 /// What is timed: name, device, BAR, offset, kind. The last one only waits until the writes before it are done.
@@ -57,7 +64,7 @@ struct Figure {
     lower_quartile: u64,
     upper_quartile: u64,
     n: usize,
-    /// Median over the median of the local register under the same placement.
+    /// Median over the median of the local register in the same setting.
     ratio: f64,
 }
 
@@ -66,24 +73,18 @@ impl Latency {
     pub fn run(self, run_dir: Option<PathBuf>) -> Result<()> {
         end_on_signals()?;
         let environment = Environment::find()?;
-        let mut own = environment.run_dir.into_os_string();
+        let mut own = environment.run_dir.clone().into_os_string();
         own.push("-latency");
         let bed = Bed::start(options(run_dir.unwrap_or_else(|| own.into())))?;
-        let (reader, peer) = (bed.host(READER)?, bed.host(PEER)?);
-        for host in [reader, peer] {
-            host.enable(NTB)?;
-            host.enable(EDU)?;
-        }
-        peer.show_by_amd(NTB, 0, peer.first_bar(EDU)?, 1 << 20)?;
-        peer.show_by_amd(NTB, 1, SPARE, 1 << 20)?;
+        prepare(&bed)?;
 
         let mut times: BTreeMap<&str, BTreeMap<String, Vec<u64>>> = BTreeMap::new();
         for piece in 0..PIECES {
             eprintln!("bed: piece {} of {PIECES}", piece + 1);
-            for placement in Placement::ALL {
+            for (setting, placement) in SETTINGS {
                 bed.place(placement)?;
-                let seen = measure(reader, (self.rounds / PIECES).max(2))?;
-                let times = times.entry(placement.name()).or_default();
+                let seen = measure(bed.host(READER)?, (self.rounds / PIECES).max(2))?;
+                let times = times.entry(setting).or_default();
                 for (name, mut values) in seen {
                     times.entry(name).or_default().append(&mut values);
                 }
@@ -91,7 +92,7 @@ impl Latency {
         }
         let figures: BTreeMap<&str, BTreeMap<String, Figure>> = times
             .into_iter()
-            .map(|(placement, times)| (placement, figures(times)))
+            .map(|(setting, times)| (setting, figures(times)))
             .collect();
         let path = environment.top.join("target/latency.json");
         fs::write(&path, serde_json::to_vec_pretty(&figures)?)
@@ -121,6 +122,17 @@ fn options(run_dir: PathBuf) -> Options {
         host.append = format!("memmap=1M${SPARE:#x}");
     }
     options
+}
+
+/// Opens the reader's windows on a device and on RAM of the peer's. No driver is loaded.
+fn prepare(bed: &Bed) -> Result<()> {
+    let (reader, peer) = (bed.host(READER)?, bed.host(PEER)?);
+    for host in [reader, peer] {
+        host.enable(NTB)?;
+        host.enable(EDU)?;
+    }
+    peer.show_by_amd(NTB, 0, peer.first_bar(EDU)?, 1 << 20)?;
+    peer.show_by_amd(NTB, 1, SPARE, 1 << 20)
 }
 
 fn measure(reader: &Host, rounds: u32) -> Result<BTreeMap<String, Vec<u64>>> {
@@ -172,25 +184,25 @@ fn figures(mut times: BTreeMap<String, Vec<u64>>) -> BTreeMap<String, Figure> {
 
 fn table(figures: &BTreeMap<&str, BTreeMap<String, Figure>>) -> Result<String> {
     let mut text = String::from("microseconds, median (quartiles); x: over the local register\n");
-    write!(text, "{:<36}", "")?;
-    for placement in Placement::ALL {
-        write!(text, "{:>30}", placement.name())?;
+    write!(text, "{:<28}", "")?;
+    for (setting, ..) in SETTINGS {
+        write!(text, "{setting:>27}")?;
     }
     text.push('\n');
     for (name, ..) in ACCESSES.iter().filter(|(name, ..)| !name.starts_with('(')) {
-        write!(text, "{name:<36}")?;
-        for placement in Placement::ALL {
-            let figure = figures.get(placement.name()).and_then(|all| all.get(*name));
+        write!(text, "{name:<28}")?;
+        for (setting, ..) in SETTINGS {
+            let figure = figures.get(setting).and_then(|all| all.get(*name));
             let figure = figure.context("an access was not measured")?;
             let us = |ns: u64| ns as f64 / 1000.0;
             let cell = format!(
-                "{:.1} ({:.1}-{:.1}) x{:.1}",
+                "{:.1} ({:.1}-{:.1}) x{:.0}",
                 us(figure.median),
                 us(figure.lower_quartile),
                 us(figure.upper_quartile),
                 figure.ratio
             );
-            write!(text, "{cell:>30}")?;
+            write!(text, "{cell:>27}")?;
         }
         text.push('\n');
     }
