@@ -5,9 +5,9 @@
 //! A question is `{"cmd":"counters"}` or the bare word, which is easier to type.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use tracing::debug;
 
 use crate::fabric::Fabric;
 use crate::link::Link;
+use crate::patience::Patient;
 use crate::side::Side;
 
 /// Longest request, in bytes.
@@ -38,15 +39,10 @@ struct Request {
     cmd: Query,
 }
 
-/// Answers clients, one after the other.
-pub fn serve(fabric: &Fabric, listener: &UnixListener) {
-    for client in listener.incoming() {
-        if let Err(error) = client
-            .map_err(Into::into)
-            .and_then(|client| converse(fabric, client))
-        {
-            debug!(%error, "control connection");
-        }
+/// Answers a client until it goes or takes too long.
+pub fn serve(fabric: &Fabric, client: &UnixStream) {
+    if let Err(error) = converse(fabric, client) {
+        debug!(%error, "control connection");
     }
 }
 
@@ -70,11 +66,11 @@ pub fn ask(path: &Path, query: Query) -> Result<Value> {
     Ok(answer)
 }
 
-fn converse(fabric: &Fabric, client: UnixStream) -> Result<()> {
-    client.set_read_timeout(Some(PATIENCE))?;
+fn converse(fabric: &Fabric, mut client: &UnixStream) -> Result<()> {
     client.set_write_timeout(Some(PATIENCE))?;
-    let mut reader = BufReader::new(&client);
+    let mut reader = BufReader::new(Patient::new(client, Instant::now()));
     loop {
+        reader.get_mut().deadline = Instant::now() + PATIENCE;
         let mut line = Vec::new();
         if reader
             .by_ref()
@@ -90,7 +86,7 @@ fn converse(fabric: &Fabric, client: UnixStream) -> Result<()> {
         };
         let mut bytes = serde_json::to_vec(&answer)?;
         bytes.push(b'\n');
-        (&client).write_all(&bytes)?;
+        client.write_all(&bytes)?;
         if line.last() != Some(&b'\n') {
             bail!("a request of more than {MAX_REQUEST} bytes, or an unfinished one");
         }

@@ -11,7 +11,7 @@
 //! - [`wire`]: the protocol as bytes. [`model`]: the hardware families, pure models. [`pci_config`], [`layout`]: what a
 //!   function looks like on its bus.
 //! - [`memory`], [`interrupts`]: what a host lets us reach. [`waits`]: who waits for whom. [`counters`].
-//! - [`socket`], [`outbox`], [`connection`]: messages in, messages out, answers waited for.
+//! - [`patience`], [`socket`], [`outbox`], [`connection`]: messages in, messages out, answers waited for.
 //! - [`link`]: two hosts joined. [`fabric`], [`topology`]: all hosts and links. [`session`]: one connection's commands.
 //!   [`server`], [`control`], [`cli`]: the process.
 
@@ -28,6 +28,7 @@ pub mod link;
 pub mod memory;
 pub mod model;
 pub mod outbox;
+pub mod patience;
 pub mod pci_config;
 pub mod server;
 pub mod session;

@@ -20,10 +20,12 @@
 //! while waiting for a host.
 
 mod end;
+mod place;
 mod region;
 mod window;
 
 pub use end::End;
+pub use place::{Place, Taken};
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

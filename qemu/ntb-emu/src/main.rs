@@ -13,7 +13,8 @@ use nix::sys::signal::{SigSet, Signal};
 use ntb_emu::cli::{Cli, Command, Serve};
 use ntb_emu::control;
 use ntb_emu::server::Server;
-use tracing::info;
+use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -50,6 +51,16 @@ fn run(serve: Serve) -> Result<()> {
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
     signals.thread_block().context("cannot block signals")?;
+
+    // A host may have us hold a few hundred descriptors; the usual limit of 1024 is for programs that use select.
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "limit of open files not raised");
+    }
 
     let server = Server::start(&serve.topology()?, serve.control)?;
     println!("ntb-emu: ready");

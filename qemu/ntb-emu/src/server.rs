@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The threads: one for each end of each link, one for the clock, one for the control socket.
+//! The threads: one for each socket, one or two for each connection, one for the clock.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{anyhow, Context, Result};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tracing::{error, warn};
 
 use crate::control;
@@ -22,6 +24,8 @@ use crate::topology::Topology;
 
 /// How often unanswered reads are looked for; they are given up at most this much late.
 const TICK: Duration = Duration::from_millis(100);
+/// Most connections to one socket at once; of those for a host, all but one have not said anything yet.
+const MAX_CONNECTIONS: usize = 16;
 
 /// A running process. When it is dropped, its sockets are removed.
 #[derive(Debug)]
@@ -44,17 +48,18 @@ impl Server {
         };
         for (link, placed) in fabric.links().iter().zip(topology.links()) {
             for (side, end) in Side::BOTH.into_iter().zip(&placed.ends) {
-                let listener = server.listen(&end.socket)?;
                 let link = link.clone();
-                spawn(&format!("{} {}", end.name, link.name()), move || {
-                    serve_end(&link, side, &listener)
+                let name = format!("{} {}", end.name, link.name());
+                server.listen(name, &end.socket, move |socket| {
+                    serve_end(&link, side, socket);
                 })?;
             }
         }
         if let Some(path) = control {
-            let listener = server.listen(&path)?;
             let fabric = fabric.clone();
-            spawn("control", move || control::serve(&fabric, &listener))?;
+            server.listen("control".into(), &path, move |socket| {
+                control::serve(&fabric, &socket);
+            })?;
         }
         spawn("clock", move || loop {
             thread::sleep(TICK);
@@ -63,12 +68,20 @@ impl Server {
         Ok(server)
     }
 
-    fn listen(&mut self, path: &Path) -> Result<UnixListener> {
+    /// Listens on a socket and serves each connection to it in a thread of its own.
+    fn listen(
+        &mut self,
+        name: String,
+        path: &Path,
+        serve: impl Fn(UnixStream) + Send + Sync + 'static,
+    ) -> Result<()> {
         remove_stale(path).with_context(|| format!("{} is in the way", path.display()))?;
         let listener = UnixListener::bind(path)
             .with_context(|| format!("cannot listen on {}", path.display()))?;
         self.sockets.push(path.to_path_buf());
-        Ok(listener)
+        spawn(&name.clone(), move || {
+            accept(&name, &listener, &Arc::new(serve));
+        })
     }
 }
 
@@ -88,20 +101,39 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
     Ok(())
 }
 
-/// One virtual machine after the other: the next can connect when the last one has gone.
-fn serve_end(link: &Link, side: Side, listener: &UnixListener) {
-    let (name, host) = (link.name(), &link.end(side).name);
+/// Serves each connection in a thread of its own. `serve` is held by as many others as there are connections.
+fn accept(
+    name: &str,
+    listener: &UnixListener,
+    serve: &Arc<impl Fn(UnixStream) + Send + Sync + 'static>,
+) {
     loop {
-        match listener.accept() {
-            Ok((socket, _)) => match serve(link, side, socket) {
-                Ended::Closed => {}
-                ended => error!(link = name, host, reason = %ended, "connection given up"),
-            },
+        let served = match listener.accept() {
+            Ok(_) if Arc::strong_count(serve) > MAX_CONNECTIONS => {
+                Err(anyhow!("there are {MAX_CONNECTIONS} already"))
+            }
+            Ok((socket, _)) => {
+                let serve = serve.clone();
+                spawn(name, move || serve(socket))
+            }
             Err(error) => {
                 // Out of descriptors, most likely: that may pass.
-                error!(link = name, host, %error, "cannot accept a connection");
                 thread::sleep(TICK);
+                Err(error.into())
             }
+        };
+        if let Err(error) = served {
+            error!(socket = name, %error, "connection turned away");
+        }
+    }
+}
+
+fn serve_end(link: &Link, side: Side, socket: UnixStream) {
+    match serve(link, side, socket) {
+        Ended::Closed => {}
+        ended => {
+            let host = &link.end(side).name;
+            error!(link = link.name(), host, reason = %ended, "connection given up");
         }
     }
 }
@@ -109,9 +141,17 @@ fn serve_end(link: &Link, side: Side, listener: &UnixListener) {
 /// Removes a socket that a process has left behind, but nothing else.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path),
-        Ok(_) => Err(io::Error::other("not a socket")),
+        Ok(found) if !found.file_type().is_socket() => Err(io::Error::other("not a socket")),
+        Ok(_) if is_listening(path)? => Err(io::Error::other("somebody listens there")),
+        Ok(_) => std::fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+fn is_listening(path: &Path) -> io::Result<bool> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let connected = rustix::net::connect(&probe, &SocketAddrUnix::new(path)?);
+    Ok(connected != Err(Errno::CONNREFUSED))
 }

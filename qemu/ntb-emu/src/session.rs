@@ -6,25 +6,30 @@ mod direct;
 mod info;
 mod version;
 
+use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use tracing::{debug, error, warn};
 use zerocopy::IntoBytes;
 
 use crate::connection::Connection;
-use crate::link::{reply, Link};
+use crate::link::{reply, Link, Taken};
 use crate::side::Side;
 use crate::socket::{Frame, ReceiveError, Receiver};
 use crate::wire::{
-    parse, DmaMap, DmaUnmap, DmaUnmapFlags, Header, IrqSet, IrqSetFlags, Malformed, Message,
-    Request, WriteOne,
+    parse, Command, DmaMap, DmaUnmap, DmaUnmapFlags, Header, IrqSet, IrqSetFlags, Malformed,
+    Message, Request, WriteOne,
 };
 use direct::DirectWindow;
 use info::MSIX;
+
+/// How long a client may take to say which version it speaks: as long as QEMU waits for our answer.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a connection has ended.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,20 @@ pub enum Ended {
     /// The versions do not fit.
     #[error("the host speaks version {0}.{1} of the protocol")]
     Version(u16, u16),
+    /// The version was negotiated already.
+    #[error("the version was negotiated twice")]
+    SecondVersion,
+    /// Another connection has the host's place.
+    #[error("there is a connection for this host already: end that QEMU first")]
+    Taken,
+    /// A command came with descriptors that it has no use for, or without those that it names.
+    #[error("{command:?} with {count} descriptors")]
+    Descriptors {
+        /// The command in question.
+        command: Command,
+        /// How many came with it.
+        count: usize,
+    },
 }
 
 impl From<Malformed> for Ended {
@@ -52,20 +71,11 @@ impl From<Malformed> for Ended {
 /// Serves a host until its connection ends, and says why it did. Nothing but this connection is affected by it.
 pub fn serve(link: &Link, side: Side, socket: UnixStream) -> Ended {
     let socket = Arc::new(socket);
-    let connection = Arc::new(Connection::new(side, socket.clone()));
+    let mut session = Session::new(link, side, socket.clone());
+    let connection = session.connection.clone();
     let sender = std::thread::Builder::new()
         .name(format!("{} sender", link.end(side).name))
-        .spawn({
-            let connection = connection.clone();
-            move || connection.outbox().drain()
-        });
-    let mut session = Session {
-        link,
-        side,
-        connection,
-        greeted: false,
-        direct: vec![None; link.windows().len()],
-    };
+        .spawn(move || connection.outbox().drain());
     match sender {
         Err(error) => {
             let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
@@ -73,10 +83,7 @@ pub fn serve(link: &Link, side: Side, socket: UnixStream) -> Ended {
         }
         Ok(sender) => {
             let ended = session.run(Receiver::new(socket));
-            if session.greeted {
-                link.disconnected(&session.connection);
-            }
-            session.connection.close();
+            drop(session);
             // It cannot have panicked in a way that matters any more.
             let _ = sender.join();
             ended
@@ -84,40 +91,83 @@ pub fn serve(link: &Link, side: Side, socket: UnixStream) -> Ended {
     }
 }
 
-struct Session<'a> {
+/// One host's connection, as far as it has come.
+#[derive(Debug)]
+pub struct Session<'a> {
     link: &'a Link,
     side: Side,
     connection: Arc<Connection>,
-    /// The version has been negotiated: the host counts as connected.
-    greeted: bool,
-    direct: Vec<Option<Rc<DirectWindow>>>,
+    /// The version has been negotiated: the host counts as connected, and has its place.
+    place: Option<Taken<'a>>,
+    /// What each window shows directly, if it has been asked for.
+    direct: Vec<OnceCell<Option<Rc<DirectWindow>>>>,
 }
 
-impl Session<'_> {
-    fn run(&mut self, mut receiver: Receiver) -> Ended {
-        loop {
-            match receiver.receive() {
-                Ok(Some(frame)) => {
-                    if let Err(ended) = self.handle(frame) {
-                        return ended;
-                    }
-                }
-                Ok(None) => return Ended::Closed,
-                Err(error) => return error.into(),
-            }
+impl Drop for Session<'_> {
+    /// However the session ends, the peer sees the host vanish before another one takes its place.
+    fn drop(&mut self) {
+        if self.place.is_some() {
+            self.link.disconnected(&self.connection);
+        }
+        self.connection.close();
+    }
+}
+
+impl<'a> Session<'a> {
+    /// A session on a socket in blocking mode. Messages that the socket does not take at once are sent when somebody
+    /// [drains](crate::outbox::Outbox::drain) the outbox.
+    pub fn new(link: &'a Link, side: Side, socket: Arc<UnixStream>) -> Self {
+        Self {
+            link,
+            side,
+            connection: Arc::new(Connection::new(side, socket)),
+            place: None,
+            direct: link.windows().iter().map(|_| OnceCell::new()).collect(),
         }
     }
 
-    fn handle(&mut self, frame: Frame<'_>) -> Result<(), Ended> {
+    fn run(&mut self, mut receiver: Receiver) -> Ended {
+        match self.converse(&mut receiver) {
+            Ok(()) => Ended::Closed,
+            Err(ended) => ended,
+        }
+    }
+
+    fn converse(&mut self, receiver: &mut Receiver) -> Result<(), Ended> {
+        // Who says nothing has no place and stands in nobody's way, but it takes a thread and descriptors.
+        receiver.set_deadline(Some(Instant::now() + GREETING_TIMEOUT))?;
+        match receiver.receive()? {
+            Some(frame) => self.handle(frame)?,
+            None => return Ok(()),
+        }
+        receiver.set_deadline(None)?;
+        while let Some(frame) = receiver.receive()? {
+            self.handle(frame)?;
+        }
+        Ok(())
+    }
+
+    /// Does what a message asks for.
+    ///
+    /// # Errors
+    ///
+    /// The connection must be given up. A command that merely cannot be carried out is refused to the client instead.
+    pub fn handle(&mut self, frame: Frame<'_>) -> Result<(), Ended> {
         let (header, request) = match parse(frame.bytes)? {
             Message::Reply(reply) => {
+                if !frame.fds.is_empty() {
+                    return Err(descriptors(&reply.header, &frame.fds));
+                }
                 self.link.answer(&self.connection, &reply);
                 return Ok(());
             }
             Message::Request(header, request) => (header, request),
         };
-        if !self.greeted && !matches!(request, Request::Version(..)) {
+        if self.place.is_none() && !matches!(request, Request::Version(..)) {
             return Err(Ended::NoVersion);
+        }
+        if !takes(&request, frame.fds.len()) {
+            return Err(descriptors(&header, &frame.fds));
         }
         let done = match request {
             Request::RegionRead(access) => {
@@ -235,7 +285,7 @@ impl Session<'_> {
         const TRIGGER: u32 = IrqSetFlags::DATA_NONE | IrqSetFlags::ACTION_TRIGGER;
         match set.flags.get() {
             ATTACH if fds.is_empty() => interrupts.detach(start, count)?,
-            ATTACH if fds.len() == count => interrupts.attach(start, fds)?,
+            ATTACH => interrupts.attach(start, fds)?,
             TRIGGER if count == 0 => interrupts.disable(),
             TRIGGER
                 if start
@@ -297,5 +347,26 @@ impl Session<'_> {
         {
             self.connection.outbox().close();
         }
+    }
+}
+
+/// Whether a command may come with this many descriptors.
+fn takes(request: &Request<'_>, fds: usize) -> bool {
+    match request {
+        Request::DmaMap(_) => fds <= 1,
+        // A QEMU detaches vectors by naming them without descriptors.
+        Request::SetIrqs(set, _) if set.flags.get() & IrqSetFlags::DATA_EVENTFD != 0 => {
+            fds == 0 || u32::try_from(fds) == Ok(set.count.get())
+        }
+        // Nobody knows.
+        Request::Unsupported(_) => true,
+        _ => fds == 0,
+    }
+}
+
+fn descriptors(header: &Header, fds: &[std::os::fd::OwnedFd]) -> Ended {
+    Ended::Descriptors {
+        command: header.command.get().into(),
+        count: fds.len(),
     }
 }

@@ -4,18 +4,20 @@
 //!
 //! One call to the system may bring many messages, which matters for streams of small writes. The kernel ends a read
 //! behind the bytes that descriptors were sent with, so descriptors belong to the message that holds the last byte of
-//! the read they came with.
+//! the read they came with. Nothing more is read before that message is handed out, so all descriptors that wait are
+//! those of one message.
 
-use std::collections::VecDeque;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::net::{recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
 
+use crate::patience;
 use crate::wire::{frame_length, Malformed};
 
 /// Most descriptors accepted with one message; also announced to clients.
@@ -30,8 +32,13 @@ pub enum ReceiveError {
     #[error(transparent)]
     Malformed(#[from] Malformed),
     /// It came with too many descriptors.
-    #[error("more than {MAX_FDS} descriptors with one message")]
+    #[error(
+        "more than {MAX_FDS} descriptors with one message, or more than this process may have"
+    )]
     Descriptors,
+    /// It has not come in time.
+    #[error("no complete message in time")]
+    Slow,
     /// The other end has gone in the middle of one.
     #[error("the connection ended within a message")]
     Truncated,
@@ -59,8 +66,10 @@ pub struct Receiver {
     end: usize,
     /// Bytes received before `start`.
     handed_out: u64,
-    /// Descriptors by the number of bytes received when they came.
-    fds: VecDeque<(u64, Vec<OwnedFd>)>,
+    /// Descriptors of one message, and how many bytes had been received when the last of them came.
+    fds: Vec<OwnedFd>,
+    fds_at: u64,
+    deadline: Option<Instant>,
 }
 
 impl Receiver {
@@ -72,8 +81,21 @@ impl Receiver {
             start: 0,
             end: 0,
             handed_out: 0,
-            fds: VecDeque::new(),
+            fds: Vec::new(),
+            fds_at: 0,
+            deadline: None,
         }
+    }
+
+    /// Until when the next messages must have come completely; `None` if they may take for ever.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) -> Result<(), ReceiveError> {
+        self.deadline = deadline;
+        let reset = self.socket.set_read_timeout(None);
+        reset.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL).into())
     }
 
     /// Waits for the next message; `None` if the other end has closed the connection between two.
@@ -101,17 +123,11 @@ impl Receiver {
         self.start += length;
         // CAST: at most MAX_FRAME.
         self.handed_out += length as u64;
-        let mut fds = Vec::new();
-        while self
-            .fds
-            .front()
-            .is_some_and(|(received, _)| *received <= self.handed_out)
-        {
-            fds.extend(self.fds.pop_front().into_iter().flat_map(|(_, fds)| fds));
-        }
-        if fds.len() > MAX_FDS {
-            return Err(ReceiveError::Descriptors);
-        }
+        let fds = if self.fds_at <= self.handed_out {
+            std::mem::take(&mut self.fds)
+        } else {
+            Vec::new()
+        };
         Ok(Some(Frame {
             bytes: self.buffer.get(from..from + length).unwrap_or_default(),
             fds,
@@ -135,6 +151,9 @@ impl Receiver {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let room = self.buffer.get_mut(self.end..).unwrap_or_default();
         let message = loop {
+            if let Some(deadline) = self.deadline {
+                patience::arm(&self.socket, deadline).map_err(|_| ReceiveError::Slow)?;
+            }
             match recvmsg(
                 &self.socket,
                 &mut [IoSliceMut::new(room)],
@@ -142,25 +161,26 @@ impl Receiver {
                 RecvFlags::CMSG_CLOEXEC,
             ) {
                 Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Err(ReceiveError::Slow),
                 // Whoever is killed with unread messages looks like this.
                 Err(Errno::CONNRESET) => return Ok(0),
                 other => break other?,
             }
         };
         self.end += message.bytes;
-        let mut fds = Vec::new();
+        let mut any = false;
         for part in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(rights) = part {
-                fds.extend(rights);
+                any = true;
+                self.fds.extend(rights);
             }
         }
-        if message.flags.contains(ReturnFlags::CTRUNC) {
+        if message.flags.contains(ReturnFlags::CTRUNC) || self.fds.len() > MAX_FDS {
             return Err(ReceiveError::Descriptors);
         }
-        if !fds.is_empty() {
+        if any {
             // CAST: the buffer holds at most MAX_FRAME bytes.
-            self.fds
-                .push_back((self.handed_out + (self.end - self.start) as u64, fds));
+            self.fds_at = self.handed_out + (self.end - self.start) as u64;
         }
         Ok(message.bytes)
     }

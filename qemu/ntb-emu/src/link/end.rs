@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::EndSpec;
+use super::{EndSpec, Place};
 use crate::connection::Connection;
 use crate::counters::EndCounters;
 use crate::interrupts::Interrupts;
@@ -27,6 +27,8 @@ pub struct End {
     pub interrupts: Interrupts,
     /// What the host has done and seen here.
     pub counters: EndCounters,
+    /// The place that the host's connection takes.
+    pub place: Place,
     connection: Mutex<Option<Arc<Connection>>>,
     mapped_by_peer: Mutex<Option<FileId>>,
 }
@@ -40,6 +42,7 @@ impl End {
             memory: GuestMemory::default(),
             interrupts: Interrupts::new(layout.msix.vectors),
             counters: EndCounters::new(layout.windows.len()),
+            place: Place::default(),
             connection: Mutex::default(),
             mapped_by_peer: Mutex::default(),
         }

@@ -51,7 +51,7 @@ pub(super) fn irq(asked: &IrqInfo, vectors: usize) -> Result<IrqInfo, Errno> {
 }
 
 impl Session<'_> {
-    pub(super) fn region_info(&mut self, header: &Header, asked: &RegionInfo) -> Result<(), Errno> {
+    pub(super) fn region_info(&self, header: &Header, asked: &RegionInfo) -> Result<(), Errno> {
         let (region, size) = self
             .link
             .layout()
@@ -132,19 +132,17 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The peer's RAM as a window shows it; `None` if it cannot be had, and the window is served access by access.
-    fn direct_window(&mut self, window: usize, size: u64) -> Option<Rc<DirectWindow>> {
+    /// The peer's RAM as a window shows it; `None` if it cannot be had, and the window is served access by access. It is
+    /// waited for once: who asks again must not keep us waiting again.
+    fn direct_window(&self, window: usize, size: u64) -> Option<Rc<DirectWindow>> {
         let peer = self.link.end(self.side.peer());
-        let name = &self.link.end(self.side).name;
-        let slot = self.direct.get_mut(window)?;
-        if slot.is_none() {
-            match DirectWindow::open(&peer.ram, size, RAM_TIMEOUT) {
-                Ok(direct) => *slot = Some(Rc::new(direct)),
-                Err(error) => {
-                    warn!(host = name, window, ram = %peer.ram.display(), %error, "window is not direct");
-                }
+        let open = || match DirectWindow::open(&peer.ram, size, RAM_TIMEOUT) {
+            Ok(direct) => Some(Rc::new(direct)),
+            Err(error) => {
+                warn!(host = self.name(), window, ram = %peer.ram.display(), %error, "window is not direct");
+                None
             }
-        }
-        slot.clone()
+        };
+        self.direct.get(window)?.get_or_init(open).clone()
     }
 }

@@ -2,6 +2,9 @@
 
 //! The first message: which version of the protocol, and what each side can take.
 
+use std::time::Duration;
+
+use rustix::io::Errno;
 use serde_json::json;
 use tracing::debug;
 use zerocopy::IntoBytes;
@@ -11,6 +14,10 @@ use crate::link::reply;
 use crate::socket::MAX_FDS;
 use crate::wire::{Header, Version, MAX_TRANSFER};
 
+/// How long to wait for an earlier connection of the host to end: what a killed QEMU has sent is carried out first, which
+/// may include waiting for its peer's RAM. A QEMU waits 5 s for us.
+const PATIENCE: Duration = Duration::from_millis(4500);
+
 impl Session<'_> {
     pub(super) fn version(
         &mut self,
@@ -19,7 +26,10 @@ impl Session<'_> {
         data: &[u8],
     ) -> Result<(), Ended> {
         let (major, minor) = (version.major.get(), version.minor.get());
-        if self.greeted || major != 0 {
+        if self.place.is_some() {
+            return Err(Ended::SecondVersion);
+        }
+        if major != 0 {
             return Err(Ended::Version(major, minor));
         }
         debug!(host = self.name(), major, minor, capabilities = %String::from_utf8_lossy(data), "version");
@@ -28,8 +38,12 @@ impl Session<'_> {
             minor: 0.into(),
         };
         let capabilities = capabilities(data);
+        let Some(place) = self.link.end(self.side).place.take(PATIENCE) else {
+            self.refuse(header, Errno::BUSY);
+            return Err(Ended::Taken);
+        };
+        self.place = Some(place);
         reply(&self.connection, header, [ours.as_bytes(), &capabilities]);
-        self.greeted = true;
         self.link.connected(&self.connection);
         Ok(())
     }

@@ -112,16 +112,21 @@ impl Client {
     /// Connects without a word.
     pub fn raw(ntb: &Arc<Link>, side: Side) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        ours.set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
         let ntb = ntb.clone();
-        let server = Some(std::thread::spawn(move || serve(&ntb, side, theirs)));
-        let ram = memfd_create("ram", MemfdFlags::CLOEXEC).unwrap();
-        ftruncate(&ram, RAM).unwrap();
+        let mut client = Self::over(ours);
+        client.server = Some(std::thread::spawn(move || serve(&ntb, side, theirs)));
+        client
+    }
+
+    /// A client on a connected socket.
+    pub fn over(socket: UnixStream) -> Self {
+        socket
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         Self {
-            socket: ours,
-            ram: ram.into(),
-            server,
+            socket,
+            ram: memory("ram", RAM),
+            server: None,
             id: 0,
         }
     }
@@ -129,20 +134,22 @@ impl Client {
     /// Connects and negotiates.
     pub fn connect(ntb: &Arc<Link>, side: Side) -> Self {
         let mut client = Self::raw(ntb, side);
+        assert!(!client.greet().header.is_refusal());
+        client
+    }
+
+    /// Negotiates.
+    pub fn greet(&mut self) -> Received {
         let capabilities =
             b"{\"capabilities\":{\"max_msg_fds\":16,\"write_multiple\":true,\"migration\":{}}}\0";
         let version = Version {
             major: 0.into(),
             minor: 0.into(),
         };
-        let reply = client.ask(
-            Command::Version,
-            &[version.as_bytes(), capabilities].concat(),
-            &[],
-        );
-        assert!(!reply.header.is_refusal());
-        assert_eq!(reply.body.last(), Some(&0));
-        client
+        let greeting = [version.as_bytes(), capabilities].concat();
+        let reply = self.ask(Command::Version, &greeting, &[]);
+        assert!(reply.header.is_refusal() || reply.body.last() == Some(&0));
+        reply
     }
 
     /// Does what QEMU and the driver do until the driver is ready.
@@ -370,6 +377,13 @@ impl Client {
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
         self.server.take().unwrap().join().unwrap()
     }
+}
+
+/// A file in memory of some size.
+pub fn memory(name: &str, size: u64) -> File {
+    let file = memfd_create(name, MemfdFlags::CLOEXEC).unwrap();
+    ftruncate(&file, size).unwrap();
+    file.into()
 }
 
 pub fn access(region: u32, offset: u64, count: u32) -> RegionAccess {

@@ -5,7 +5,9 @@
 mod access;
 mod broken;
 mod client;
+mod crowd;
 mod deadlock;
+mod descriptors;
 mod direct;
 mod doorbell;
 mod info;

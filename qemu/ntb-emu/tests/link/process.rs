@@ -2,11 +2,13 @@
 
 //! The program as it is run.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use crate::client::Client;
 use rustix::process::{kill_process, Pid, Signal};
 
 struct Program(Child);
@@ -22,12 +24,13 @@ fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_ntb-emu"))
 }
 
-fn start(directory: &Path) -> Program {
+fn serve(directory: &Path) -> Command {
     let host = |name: &str| {
         let path = directory.display();
         format!("{name},socket={path}/{name},ram={path}/{name}.ram")
     };
-    let mut child = program()
+    let mut command = program();
+    command
         .args(["--host", &host("lender"), "--host", &host("borrower")])
         .args([
             "--window",
@@ -40,9 +43,12 @@ fn start(directory: &Path) -> Program {
         ])
         .arg(directory.join("control"))
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::null());
+    command
+}
+
+fn start(directory: &Path) -> Program {
+    let mut child = serve(directory).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap())
         .read_line(&mut line)
@@ -129,4 +135,68 @@ fn what_cannot_be_done_is_said() {
         "{error}"
     );
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+}
+
+#[test]
+fn who_connects_and_says_nothing_stands_in_nobodys_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let _running = start(directory.path());
+    let connect = |name: &str| UnixStream::connect(directory.path().join(name)).unwrap();
+    let _silent: Vec<_> = (0..10).map(|_| connect("lender")).collect();
+    let mut lender = Client::over(connect("lender"));
+    assert!(!lender.greet().header.is_refusal());
+    lender.flush();
+    let _silent: Vec<_> = (0..10).map(|_| connect("control")).collect();
+    let mut control = connect("control");
+    control
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    control.write_all(b"state\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(control).read_line(&mut line).unwrap();
+    assert!(line.contains("\"connected\":true"), "{line}");
+}
+
+#[test]
+fn a_crowd_is_turned_away_until_there_is_room_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let _running = start(directory.path());
+    let connect = || UnixStream::connect(directory.path().join("lender")).unwrap();
+    let mut lender = Client::over(connect());
+    assert!(!lender.greet().header.is_refusal());
+    let mut crowd: Vec<_> = (0..100).map(|_| connect()).collect();
+    // The last one is closed at once, long before anybody's time is over.
+    let last = crowd.last_mut().unwrap();
+    last.set_read_timeout(Some(Duration::from_secs(4))).unwrap();
+    assert_eq!(last.read(&mut [0]).unwrap(), 0);
+    lender.flush();
+    drop((crowd, lender));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    // Until one is not closed.
+    while matches!(read_from(&connect()), Ok(0)) {
+        assert!(Instant::now() < deadline, "still no room");
+    }
+    let mut lender = Client::over(connect());
+    assert!(!lender.greet().header.is_refusal());
+}
+
+fn read_from(mut socket: &UnixStream) -> std::io::Result<usize> {
+    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+    socket.read(&mut [0])
+}
+
+#[test]
+fn sockets_in_use_are_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let _running = start(directory.path());
+    let output = serve(directory.path())
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("somebody listens there"), "{error}");
+    let socket = UnixStream::connect(directory.path().join("lender")).unwrap();
+    let mut lender = Client::over(socket);
+    assert!(!lender.greet().header.is_refusal());
 }
