@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use devlend_bed::{Bed, DEFAULT_LIMIT};
+use devlend_bed::{Bed, Placement, DEFAULT_LIMIT};
 
 use crate::{demo, latency};
 
@@ -64,6 +64,11 @@ enum Command {
     Demo(demo::Demo),
     /// Time single accesses through the emulated NTB, with the hosts placed on this machine's processors in several ways.
     Latency(latency::Latency),
+    /// Put the running hosts on this machine's processors: free (anywhere), apart (each on its own), together (all on one).
+    Place {
+        /// free, apart or together.
+        placement: Placement,
+    },
     /// Show the transaction counters of the emulated NTB.
     Counters,
 }
@@ -93,6 +98,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Restart { host } => attach()?.host(&host)?.restart()?,
         Command::Kill { host } => attach()?.host(&host)?.kill()?,
         Command::Demo(demo) => return demo.run(cli.run_dir),
+        Command::Place { placement } => attach()?.place(placement)?,
         Command::Latency(latency) => latency.run(cli.run_dir)?,
         Command::Counters => {
             let counters = attach()?.emulator().counters()?;
