@@ -7,6 +7,7 @@
 
 use serde_json::json;
 
+use crate::network;
 use crate::options::{HostOptions, Options};
 
 /// Bytes that the emulated NVMe may copy through at a time when it reads or writes memory that belongs to another
@@ -64,7 +65,7 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
         format!("unix:/run/bed/{name}.qmp,server=on,wait=off"),
     );
     line.add("-kernel", "/linux/arch/x86/boot/bzImage");
-    line.add("-append", kernel_words(host));
+    line.add("-append", kernel_words(options, host));
 
     // An IOMMU covers the devices that come after it.
     if host.iommu {
@@ -73,9 +74,9 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
             "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on",
         );
     }
-    // The bed's own devices are in slots 1, 3, and from 27 (its first NTB; the others below) up: a device of the
-    // user's lands in between. QEMU makes the
-    // devices that are given in JSON last, so the NTB must stay out of their way.
+    // The bed's own devices are in slots 1, 3, and from 27 (its first NTB; the others and the network below) up: a
+    // device of the user's lands in between. QEMU makes the devices that are given in JSON last, so the NTB must stay
+    // out of their way.
     line.add(
         "-drive",
         format!(
@@ -91,6 +92,11 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
             "socket": { "type": "unix", "path": format!("/run/bed/{name}.{suffix}") },
         });
         line.add("-device", device.to_string());
+    }
+    if options.network {
+        for (option, value) in network::args(options, host) {
+            line.add(option, value);
+        }
     }
     if host.nvme.is_some() {
         // A host that borrows two disks must be able to tell them apart.
@@ -134,12 +140,15 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
 }
 
 /// The kernel's command line.
-fn kernel_words(host: &HostOptions) -> String {
+fn kernel_words(options: &Options, host: &HostOptions) -> String {
     let mut words = format!(
         "console=ttyS0 root=/dev/vda ro init=/usr/sbin/init devlend.host={} log_buf_len=4M loglevel=7 \
          swiotlb={BOUNCE_SLOTS}",
         host.name
     );
+    if options.network {
+        words += &format!(" devlend.network={}", network::names(options));
+    }
     if host.iommu {
         words += " intel_iommu=on";
     }
