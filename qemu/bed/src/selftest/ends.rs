@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The two ends of the NTB that the script tests.
+
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+use devlend_bed::{Bed, Host};
+
+use super::family::Family;
+
+/// How long the link may take to come up after both drivers are loaded.
+const LINK: Duration = Duration::from_secs(30);
+
+/// One end.
+pub struct End<'a> {
+    /// The host it is in.
+    pub host: &'a Host,
+    /// Its device's name on the NTB bus and in debugfs.
+    pub device: String,
+}
+
+impl End<'_> {
+    /// A file of `ntb_tool`'s in debugfs.
+    pub fn tool(&self, file: &str) -> String {
+        format!("/sys/kernel/debug/ntb_tool/{}/{file}", self.device)
+    }
+}
+
+/// Both ends. They are in two hosts; two devices in one host would do as well.
+pub struct Ends<'a> {
+    /// Where the script runs.
+    pub local: End<'a>,
+    /// The other one.
+    pub remote: End<'a>,
+}
+
+impl<'a> Ends<'a> {
+    /// Loads the family's driver in all hosts, finds the devices, and waits for the link.
+    pub fn find(bed: &'a Bed, family: &Family) -> Result<Self> {
+        let mut ends = Vec::new();
+        for host in bed.hosts() {
+            host.sh_ok(&format!("modprobe {}", family.driver))?;
+            let devices = host.sh_ok("ls /sys/bus/ntb/devices")?;
+            ends.extend(devices.lines().map(|device| End {
+                host,
+                device: device.into(),
+            }));
+        }
+        let ends = match <[End<'_>; 2]>::try_from(ends) {
+            Ok([local, remote]) => Self { local, remote },
+            Err(ends) => bail!(
+                "{} NTB devices appeared with {}, not two",
+                ends.len(),
+                family.driver
+            ),
+        };
+        for end in ends.both() {
+            end.host.sh_ok("modprobe ntb_tool")?;
+            let link = end.tool("peer0/link_event");
+            let output = end.host.sh_within(LINK, &format!("echo Y >{link}"))?;
+            anyhow::ensure!(output.ok(), "{}: {}", link, output.error_text());
+        }
+        Ok(ends)
+    }
+
+    /// Both, the local one first.
+    pub fn both(&self) -> [&End<'a>; 2] {
+        [&self.local, &self.remote]
+    }
+
+    /// The hosts, each once.
+    pub fn hosts(&self) -> Vec<&'a Host> {
+        match self.remote_host() {
+            Some(remote) => vec![self.local.host, remote],
+            None => vec![self.local.host],
+        }
+    }
+
+    /// The host that the script has to reach by `ssh`, if there is another one.
+    pub fn remote_host(&self) -> Option<&'a Host> {
+        (self.remote.host.name() != self.local.host.name()).then_some(self.remote.host)
+    }
+
+    /// Opens the connection that the script's many `ssh` commands will share.
+    pub fn connect(&self) -> Result<()> {
+        let Some(remote) = self.remote_host() else {
+            return Ok(());
+        };
+        self.local
+            .host
+            .sh_ok(&format!(
+                "ssh -fNM {} </dev/null &>/run/ssh.log || {{ cat /run/ssh.log; false; }}",
+                remote.name()
+            ))
+            .with_context(|| format!("reaching the {} by ssh", remote.name()))
+            .map(drop)
+    }
+}
