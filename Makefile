@@ -68,8 +68,8 @@ check: env ## Format and lints only
 	@tests/run check
 
 .PHONY: ntb-selftest
-ntb-selftest: env tools ## Run the kernel's own NTB test script, unmodified, between two hosts (NTB=amd)
-	@$(bed) ntb-selftest --ntb $(or $(NTB),all)
+ntb-selftest: env tools ## Run the kernel's own NTB test script, unmodified (NTB=amd, LOOP=1: in one host)
+	@$(bed) ntb-selftest --ntb $(or $(NTB),all) $(if $(LOOP),--loop)
 
 .PHONY: install
 install: ## Install the modules for the kernel in KDIR

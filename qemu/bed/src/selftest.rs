@@ -11,21 +11,24 @@ mod script;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
-use devlend_bed::{end_on_signals, kernel_log, Bed, Environment};
+use anyhow::{ensure, Context, Result};
+use clap::Args;
+use devlend_bed::{end_on_signals, kernel_log, Bed, Environment, Family};
 
 use ends::Ends;
-use family::Family;
+use family::Shape;
 use results::Results;
 use script::Script;
 
 /// How to run the kernel's test script.
 #[derive(Args)]
 pub struct Selftest {
-    /// The NTB's hardware family.
-    #[arg(long, value_enum, default_value_t = Choice::All, ignore_case = true)]
-    ntb: Choice,
+    /// The NTB's hardware family, or all of them.
+    #[arg(long, default_value = "all", value_name = "FAMILY", value_parser = families)]
+    ntb: Families,
+    /// Put both ends of the NTB into one host.
+    #[arg(long = "loop")]
+    looped: bool,
     /// `ntb_perf` moves 2^ORDER bytes each way (19 at least: one chunk).
     #[arg(long, default_value_t = 22, value_name = "ORDER", value_parser = clap::value_parser!(u8).range(19..=32))]
     order: u8,
@@ -34,20 +37,16 @@ pub struct Selftest {
     keep: bool,
 }
 
-/// Which families to test.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Choice {
-    All,
-    Amd,
-}
+/// The families to test. Not a plain vector: clap would take several words for it.
+#[derive(Clone)]
+struct Families(Vec<Family>);
 
-impl Choice {
-    fn families(self) -> &'static [Family] {
-        match self {
-            Self::All => family::ALL,
-            Self::Amd => &[family::AMD],
-        }
-    }
+/// Understands a family's name or `all`.
+fn families(text: &str) -> Result<Families> {
+    Ok(Families(match text {
+        "all" => Family::ALL.to_vec(),
+        name => vec![name.parse()?],
+    }))
 }
 
 impl Selftest {
@@ -56,24 +55,28 @@ impl Selftest {
         end_on_signals()?;
         let environment = Environment::find()?;
         let script = Script::of(&environment.kernel_tree)?;
-        // A bed of its own: `make play` may be running.
-        let mut own = environment.run_dir.clone().into_os_string();
-        own.push("-ntb");
-        let run_dir = run_dir.unwrap_or_else(|| own.into());
-
         let mut summary = Vec::new();
         let mut passed = true;
-        for family in self.ntb.families() {
-            let verdict = self.test(family, &script, run_dir.clone());
-            let verdict =
-                verdict.with_context(|| format!("consoles and logs: {}", run_dir.display()));
+        for &family in &self.ntb.0 {
+            // A bed of its own: `make play` may be running.
+            let run_dir = run_dir.clone().unwrap_or_else(|| {
+                let mut own = environment.run_dir.clone().into_os_string();
+                own.push(format!("-ntb-{family}"));
+                own.into()
+            });
+            let verdict = self
+                .test(family, &script, run_dir.clone())
+                .with_context(|| format!("consoles and logs: {}", run_dir.display()));
+            let name = if self.looped {
+                format!("{family} (both ends in one host)")
+            } else {
+                family.to_string()
+            };
             summary.push(match verdict {
-                Ok(results) => {
-                    format!("{}: passed: {results}; kernel logs clean", family.name)
-                }
+                Ok(results) => format!("{name}: passed: {results}; kernel logs clean"),
                 Err(error) => {
                     passed = false;
-                    format!("{}: FAILED: {error:#}", family.name)
+                    format!("{name}: FAILED: {error:#}")
                 }
             });
         }
@@ -85,18 +88,20 @@ impl Selftest {
         })
     }
 
-    fn test(&self, family: &Family, script: &Script, run_dir: PathBuf) -> Result<Results> {
-        println!(
-            "==> ntb_test.sh of Linux {} on {}",
-            script.release, family.name
-        );
-        let mut options = family.options();
+    fn test(&self, family: Family, script: &Script, run_dir: PathBuf) -> Result<Results> {
+        let shape = if self.looped {
+            Shape::Loop
+        } else {
+            Shape::Pair
+        };
+        println!("==> ntb_test.sh of Linux {} on {family}", script.release);
+        let mut options = shape.options(family);
         options.run_dir = Some(run_dir);
         let mut bed = Bed::start(options)?;
         if self.keep {
             bed.detach();
         }
-        let ends = Ends::find(&bed, family)?;
+        let ends = Ends::find(&bed)?;
         for note in obstacles::clear(&ends)? {
             println!("note: {note}");
         }
@@ -105,14 +110,14 @@ impl Selftest {
         for host in bed.hosts() {
             let console = host.console()?;
             let complaints = kernel_log::complaints(&console);
-            anyhow::ensure!(
+            ensure!(
                 complaints.is_empty(),
                 "the {}'s kernel complained:\n{}",
                 host.name(),
                 complaints.join("\n")
             );
         }
-        results.check(&family.expected())?;
+        results.check(&family::expected(family))?;
         Ok(results)
     }
 }

@@ -7,8 +7,6 @@ use std::time::Duration;
 use anyhow::{bail, Context, Result};
 use devlend_bed::{Bed, Host};
 
-use super::family::Family;
-
 /// How long the link may take to come up after both drivers are loaded.
 const LINK: Duration = Duration::from_secs(30);
 
@@ -27,7 +25,7 @@ impl End<'_> {
     }
 }
 
-/// Both ends. They are in two hosts; two devices in one host would do as well.
+/// Both ends, in two hosts or in one.
 pub struct Ends<'a> {
     /// Where the script runs.
     pub local: End<'a>,
@@ -36,11 +34,11 @@ pub struct Ends<'a> {
 }
 
 impl<'a> Ends<'a> {
-    /// Loads the family's driver in all hosts, finds the devices, and waits for the link.
-    pub fn find(bed: &'a Bed, family: &Family) -> Result<Self> {
+    /// Loads the NTB's driver in all hosts, finds the devices, and waits for the link.
+    pub fn find(bed: &'a Bed) -> Result<Self> {
         let mut ends = Vec::new();
         for host in bed.hosts() {
-            host.sh_ok(&format!("modprobe {}", family.driver))?;
+            host.load_ntb_drivers()?;
             let devices = host.sh_ok("ls /sys/bus/ntb/devices")?;
             ends.extend(devices.lines().map(|device| End {
                 host,
@@ -49,11 +47,7 @@ impl<'a> Ends<'a> {
         }
         let ends = match <[End<'_>; 2]>::try_from(ends) {
             Ok([local, remote]) => Self { local, remote },
-            Err(ends) => bail!(
-                "{} NTB devices appeared with {}, not two",
-                ends.len(),
-                family.driver
-            ),
+            Err(ends) => bail!("the drivers found {} NTB devices, not two", ends.len()),
         };
         for end in ends.both() {
             end.host.sh_ok("modprobe ntb_tool")?;
