@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use devlend_bed::{Bed, Host};
 
 /// How long the link may take to come up after both drivers are loaded.
@@ -19,6 +19,14 @@ pub struct End<'a> {
 }
 
 impl End<'_> {
+    /// Waits until its link is up.
+    pub fn wait_up(&self) -> Result<()> {
+        let command = format!("echo Y >{}", self.tool("peer0/link_event"));
+        let output = self.host.sh_within(LINK, &command)?;
+        ensure!(output.ok(), "{command}: {}", output.error_text());
+        Ok(())
+    }
+
     /// A file of `ntb_tool`'s in debugfs.
     pub fn tool(&self, file: &str) -> String {
         format!("/sys/kernel/debug/ntb_tool/{}/{file}", self.device)
@@ -49,11 +57,15 @@ impl<'a> Ends<'a> {
             Ok([local, remote]) => Self { local, remote },
             Err(ends) => bail!("the drivers found {} NTB devices, not two", ends.len()),
         };
+        for host in ends.hosts() {
+            host.sh_ok("modprobe ntb_tool")?;
+        }
         for end in ends.both() {
-            end.host.sh_ok("modprobe ntb_tool")?;
-            let link = end.tool("peer0/link_event");
-            let output = end.host.sh_within(LINK, &format!("echo Y >{link}"))?;
-            anyhow::ensure!(output.ok(), "{}: {}", link, output.error_text());
+            // One end is enough for some drivers, and they refuse it at the other.
+            let _ = end.host.try_write(&end.tool("link"), "Y")?;
+        }
+        for end in ends.both() {
+            end.wait_up()?;
         }
         Ok(ends)
     }

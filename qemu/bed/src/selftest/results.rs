@@ -13,7 +13,7 @@ pub enum Outcome {
     Passed,
     /// "Unsupported".
     Unsupported,
-    /// "Not doing ..."
+    /// Left out, or not to be begun for want of a module.
     NotDone,
 }
 
@@ -30,13 +30,20 @@ pub struct Test {
 pub struct Results(Vec<Test>);
 
 impl Results {
-    /// Reads the script's output.
+    /// Reads the script's output, all of it.
     ///
     /// # Errors
     ///
-    /// A test has no outcome, or an outcome no test.
-    pub fn read(text: &str) -> Result<Self> {
+    /// A test has no outcome, or an outcome no test; or the script ended with another status than 0, elsewhere than where
+    /// it loads `ntb_perf`.
+    pub fn read(text: &str, status: &str) -> Result<Self> {
         let mut tests = Vec::new();
+        let last = text.trim_end().lines().last().unwrap_or("(nothing)");
+        let perf = last.starts_with("modprobe: ") && last.contains("ntb_perf");
+        ensure!(
+            status == "0" || perf,
+            "ntb_test.sh ended with status {status}; its last line: {last}"
+        );
         let mut running = None;
         for line in text.lines() {
             let outcome = match line.trim() {
@@ -70,6 +77,12 @@ impl Results {
             running.is_none(),
             "the script said nothing about its {running:?} test"
         );
+        if perf {
+            tests.push(Test {
+                name: "perf".into(),
+                outcome: Outcome::NotDone,
+            });
+        }
         Ok(Self(tests))
     }
 
@@ -165,7 +178,7 @@ mod tests {
 
     #[test]
     fn every_test_has_its_outcome() {
-        let results = Results::read(TEXT).unwrap();
+        let results = Results::read(TEXT, "0").unwrap();
         let expected = [
             test("port", Outcome::Passed),
             test("link", Outcome::Unsupported),
@@ -184,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_test_that_is_missing_or_ends_otherwise_is_seen() {
-        let results = Results::read(TEXT).unwrap();
+        let results = Results::read(TEXT, "0").unwrap();
         let mut expected = results.0.clone();
         expected[1].outcome = Outcome::Passed;
         let error = results.check(&expected).unwrap_err().to_string();
@@ -200,7 +213,21 @@ mod tests {
             "Running db tests on: a / b\nRunning spad tests on: a / b\n  Passed\n",
             "  Passed\n",
         ] {
-            assert!(Results::read(text).is_err(), "{text}");
+            assert!(Results::read(text, "0").is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn only_a_missing_ntb_perf_may_end_the_script() {
+        let error = Results::read(TEXT, "1").err().unwrap().to_string();
+        assert!(
+            error.contains("status 1") && error.contains("Passed"),
+            "{error}"
+        );
+        let refused =
+            "modprobe: ERROR: ../tools/modprobe.c:990 command_do() Error running install command \
+                       '/bin/false' for module ntb_perf: retcode 1\n";
+        let results = Results::read(&(TEXT.to_string() + refused), "1").unwrap();
+        assert_eq!(results.0.last(), Some(&test("perf", Outcome::NotDone)));
     }
 }
