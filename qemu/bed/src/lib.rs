@@ -26,7 +26,6 @@ mod host;
 pub mod kernel_log;
 mod mmio;
 mod monitor;
-mod network;
 mod options;
 mod output;
 pub mod pci;
@@ -45,7 +44,8 @@ pub use mmio::{Access, AccessKind, Timed};
 pub use nix::errno::Errno;
 pub use ntb_emu::model::Family;
 pub use options::{
-    default_windows, driver_modules, parse_size, HostOptions, LinkOptions, Options, Slot, Window,
+    default_windows, driver_modules, driver_parameters, parse_size, HostOptions, LinkOptions,
+    Options, Slot, Window,
 };
 pub use output::Output;
 pub use placement::Placement;

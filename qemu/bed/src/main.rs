@@ -5,7 +5,6 @@
 mod cli;
 mod demo;
 mod latency;
-mod selftest;
 
 use std::process::ExitCode;
 

@@ -116,7 +116,9 @@ pub fn default_windows(family: Family) -> Vec<Window> {
             window(512 * MIB, true),
         ],
         // For registers, for memory and MSI.
-        Family::Intel => vec![window(64 * MIB, false), window(4096 * MIB, true)],
+        Family::Intel | Family::Switchtec => {
+            vec![window(64 * MIB, false), window(4096 * MIB, true)]
+        }
     }
 }
 
@@ -126,6 +128,17 @@ pub fn driver_modules(family: Family) -> &'static [&'static str] {
     match family {
         Family::Amd => &["ntb_hw_amd"],
         Family::Intel => &["ntb_hw_intel"],
+        Family::Switchtec => &["switchtec", "ntb_hw_switchtec"],
+    }
+}
+
+/// What these modules are to be told, as words for the kernel's command line: one may load the other by itself.
+#[must_use]
+pub fn driver_parameters(family: Family) -> &'static [&'static str] {
+    match family {
+        Family::Amd | Family::Intel => &[],
+        // Without it windows have 2 MiB.
+        Family::Switchtec => &["ntb_hw_switchtec.max_mw_size=0x100000000"],
     }
 }
 
@@ -200,9 +213,6 @@ pub struct Options {
     pub hosts: Vec<HostOptions>,
     /// The links between them.
     pub links: Vec<LinkOptions>,
-    /// Whether the hosts are on a network of their own, know each other's names and take commands by `ssh`. Nothing
-    /// else can reach it.
-    pub network: bool,
     /// QEMU's accelerator. Software emulation by default: KVM is not usable everywhere it seems to exist.
     pub accel: String,
 }
@@ -226,7 +236,6 @@ impl Options {
             run_dir: None,
             hosts: vec![lender, HostOptions::new("borrower")],
             links: vec![LinkOptions::new("ntb0", family, ["lender", "borrower"])],
-            network: false,
             accel: "tcg".into(),
         }
     }

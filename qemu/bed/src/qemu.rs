@@ -5,10 +5,12 @@
 //! Paths are those inside the tools root: `/run/bed` is the run directory, `/linux` the kernel's tree, `/src` the
 //! checkout, `/cache` the cache.
 
+use std::collections::HashSet;
+
+use ntb_emu::model::Family;
 use serde_json::json;
 
-use crate::network;
-use crate::options::{HostOptions, Options};
+use crate::options::{driver_parameters, HostOptions, Options};
 
 /// Bytes that the emulated NVMe may copy through at a time when it reads or writes memory that belongs to another
 /// device, such as the NTB's window. QEMU's default of 4096 bytes cuts every transfer into pages.
@@ -74,9 +76,9 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
             "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on",
         );
     }
-    // The bed's own devices are in slots 1, 3, and from 27 (its first NTB; the others and the network below) up: a
-    // device of the user's lands in between. QEMU makes the devices that are given in JSON last, so the NTB must stay
-    // out of their way.
+    // The bed's own devices are in slots 1, 3, and from 27 (its first NTB; the others below) up: a device of the
+    // user's lands in between. QEMU makes the
+    // devices that are given in JSON last, so the NTB must stay out of their way.
     line.add(
         "-drive",
         format!(
@@ -92,11 +94,6 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
             "socket": { "type": "unix", "path": format!("/run/bed/{name}.{suffix}") },
         });
         line.add("-device", device.to_string());
-    }
-    if options.network {
-        for (option, value) in network::args(options, host) {
-            line.add(option, value);
-        }
     }
     if host.nvme.is_some() {
         // A host that borrows two disks must be able to tell them apart.
@@ -146,11 +143,17 @@ fn kernel_words(options: &Options, host: &HostOptions) -> String {
          swiotlb={BOUNCE_SLOTS}",
         host.name
     );
-    if options.network {
-        words += &format!(" devlend.network={}", network::names(options));
-    }
     if host.iommu {
         words += " intel_iommu=on";
+    }
+    let families: HashSet<Family> = options
+        .slots(&host.name)
+        .iter()
+        .map(|slot| slot.link.family)
+        .collect();
+    for parameter in families.into_iter().flat_map(driver_parameters) {
+        words += " ";
+        words += parameter;
     }
     if !host.append.is_empty() {
         words += " ";
@@ -228,6 +231,16 @@ mod tests {
         assert!(args
             .iter()
             .any(|arg| arg.ends_with("intel_iommu=on ignore_loglevel")));
+    }
+
+    #[test]
+    fn a_driver_is_told_its_parameters_before_the_users_words() {
+        let mut options = Options::pair(Family::Switchtec);
+        options.host_mut("borrower").unwrap().append = "ntb_hw_switchtec.use_lut_mws=1".into();
+        let args = args(&options, &options.hosts[1], &PLACE);
+        assert!(args.iter().any(|arg| arg.ends_with(
+            " ntb_hw_switchtec.max_mw_size=0x100000000 ntb_hw_switchtec.use_lut_mws=1"
+        )));
     }
 
     #[test]

@@ -212,6 +212,20 @@ mod tests {
     }
 
     #[test]
+    fn every_family_has_a_name() {
+        let hosts = "--host a,socket=/a,ram=/b --host b,socket=/c,ram=/d --window 1M";
+        for family in Family::ALL {
+            let topology = parse(&format!("{hosts} --family {family}")).unwrap();
+            assert_eq!(topology.links()[0].family, family);
+        }
+        let error = "acme".parse::<Family>().unwrap_err().to_string();
+        assert!(
+            error.contains("amd") && error.contains("switchtec"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn query_needs_nothing_else() {
         let cli = Cli::try_parse_from(["ntb-emu", "query", "/x", "counters"]).unwrap();
         let Some(Command::Query { query, .. }) = cli.command else {

@@ -9,6 +9,7 @@ pub mod amd;
 mod family;
 pub mod intel;
 mod presence;
+pub mod switchtec;
 
 pub use family::{Family, UnknownFamily, WindowError};
 pub use presence::Presence;
@@ -65,6 +66,8 @@ pub enum Blocked {
     Address,
     /// The peer's function may not access its host's memory.
     NotMaster,
+    /// Nobody has been let through by name.
+    Requester,
 }
 
 /// A part of a window that is open.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{amd, intel, Model, Window};
+use super::{amd, intel, switchtec, Model, Window};
 
 /// A hardware family.
 #[derive(
@@ -30,6 +30,8 @@ pub enum Family {
     Amd,
     /// Intel, third generation (`ntb_hw_intel`): two windows.
     Intel,
+    /// Microsemi/Microchip Switchtec (`switchtec`, `ntb_hw_switchtec`): two windows, the first one with a LUT.
+    Switchtec,
 }
 
 /// Why windows do not suit a family.
@@ -57,17 +59,26 @@ pub enum WindowError {
         /// What it can be.
         why: &'static str,
     },
+    /// One cannot be direct.
+    #[error("{family}'s window {window} cannot be direct: it shows more than one part of the peer's memory")]
+    Direct {
+        /// Of which family.
+        family: Family,
+        /// Its number.
+        window: usize,
+    },
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Amd, Self::Intel];
+    pub const ALL: [Self; 3] = [Self::Amd, Self::Intel, Self::Switchtec];
 
     /// The name a person gives it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Amd => "amd",
             Self::Intel => "intel",
+            Self::Switchtec => "switchtec",
         }
     }
 
@@ -80,6 +91,7 @@ impl Family {
         match self {
             Self::Amd => Ok(Box::new(amd::Bridge::new(windows)?)),
             Self::Intel => Ok(Box::new(intel::Bridge::new(windows)?)),
+            Self::Switchtec => Ok(Box::new(switchtec::Bridge::new(windows)?)),
         }
     }
 }

@@ -27,6 +27,11 @@ impl Presence {
         self.here[side] = here;
     }
 
+    /// Whether a host is there.
+    pub fn here(&self, side: Side) -> bool {
+        self.here[side]
+    }
+
     /// Puts the cable in or pulls it.
     pub fn set_cable(&mut self, connected: bool) {
         self.cable = connected;
