@@ -28,7 +28,7 @@ bed := target/release/bed
 
 .PHONY: help
 help:
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: env
 env: ## Make the environment: tools, test kernel, guest image (in ~/.cache/devlend)
@@ -66,6 +66,10 @@ test: env ## Run all tests: format, lints, unit and property tests, the tests in
 .PHONY: check
 check: env ## Format and lints only
 	@tests/run check
+
+.PHONY: ntb-selftest
+ntb-selftest: env tools ## Run the kernel's own NTB test script, unmodified (NTB=amd, LOOP=1: in one host)
+	@$(bed) ntb-selftest --ntb $(or $(NTB),all) $(if $(LOOP),--loop)
 
 .PHONY: install
 install: ## Install the modules for the kernel in KDIR

@@ -19,7 +19,7 @@ packages() { grep -v '^#' "$ENV_DIR/packages.$1" | paste -sd,; }
 ROOT_KEY=$(key_of "$ENV_DIR/series" "$ENV_DIR/packages.tools" "$ENV_DIR/stage-tools")
 KERNEL_FLAVOUR=${DEVLEND_KERNEL:-debug}
 KERNEL_KEY=$( { echo "$ROOT_KEY $KERNEL_FLAVOUR"; cat "$ENV_DIR/stage-kernel" "$TOP"/qemu/kernel/common.config "$TOP/qemu/kernel/$KERNEL_FLAVOUR.config"; } | sha256sum | cut -c1-12)
-GUEST_KEY=$(key_of "$ENV_DIR/series" "$ENV_DIR/packages.guest" "$ENV_DIR/stage-guest" "$TOP/qemu/guest/init")
+GUEST_KEY=$(key_of "$ENV_DIR/series" "$ENV_DIR/packages.guest" "$ENV_DIR/stage-guest" "$TOP"/qemu/guest/*)
 
 TOOLS_ROOT=$CACHE/tools-$ROOT_KEY
 KERNEL_TREE=$CACHE/linux-$KERNEL_FLAVOUR-$KERNEL_KEY

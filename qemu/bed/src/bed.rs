@@ -291,7 +291,7 @@ impl Bed {
         for host in &self.hosts {
             let _ = fs::remove_file(&host.ram);
             host.agent.turns.clear();
-            for file in ["nvme", "qmp", "qga"] {
+            for file in ["nvme", "qmp", "qga", "net", "hub"] {
                 let _ = fs::remove_file(host.file(file));
             }
             for slot in self.options.slots(host.name()) {

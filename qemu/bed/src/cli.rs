@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use devlend_bed::{Bed, Placement, DEFAULT_LIMIT};
 
-use crate::{demo, latency};
+use crate::{demo, latency, selftest};
 
 /// Virtual machines joined by an emulated NTB.
 #[derive(Parser)]
@@ -69,6 +69,8 @@ enum Command {
         /// free, apart or together.
         placement: Placement,
     },
+    /// Run the kernel's own NTB test script, unmodified, between two hosts.
+    NtbSelftest(selftest::Selftest),
     /// Show the transaction counters of the emulated NTB.
     Counters,
 }
@@ -100,6 +102,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Demo(demo) => return demo.run(cli.run_dir),
         Command::Place { placement } => attach()?.place(placement)?,
         Command::Latency(latency) => latency.run(cli.run_dir)?,
+        Command::NtbSelftest(selftest) => return selftest.run(cli.run_dir),
         Command::Counters => {
             let counters = attach()?.emulator().counters()?;
             let lines: Vec<String> = counters

@@ -118,6 +118,17 @@ impl Host {
         Ok(())
     }
 
+    /// Puts a program into the host: a file with these bytes, executable.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written there.
+    pub fn give(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        let command = format!("f={}; cat >$f && chmod +x $f", quoted(path)?);
+        let output = self.sh_with(&command, Some(bytes.to_vec()), DEFAULT_LIMIT, None)?;
+        self.expect_ok(&command, &output)
+    }
+
     /// Reads a file of one value, as sysfs has them.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ mod host;
 pub mod kernel_log;
 mod mmio;
 mod monitor;
+mod network;
 mod options;
 mod output;
 pub mod pci;

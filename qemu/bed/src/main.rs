@@ -5,6 +5,7 @@
 mod cli;
 mod demo;
 mod latency;
+mod selftest;
 
 use std::process::ExitCode;
 

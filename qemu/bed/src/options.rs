@@ -213,6 +213,9 @@ pub struct Options {
     pub hosts: Vec<HostOptions>,
     /// The links between them.
     pub links: Vec<LinkOptions>,
+    /// Whether the hosts are on a network of their own, know each other's names and take commands by `ssh`. Nothing
+    /// else can reach it.
+    pub network: bool,
     /// QEMU's accelerator. Software emulation by default: KVM is not usable everywhere it seems to exist.
     pub accel: String,
 }
@@ -236,6 +239,7 @@ impl Options {
             run_dir: None,
             hosts: vec![lender, HostOptions::new("borrower")],
             links: vec![LinkOptions::new("ntb0", family, ["lender", "borrower"])],
+            network: false,
             accel: "tcg".into(),
         }
     }

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use ntb_emu::model::Family;
 use serde_json::json;
 
+use crate::network;
 use crate::options::{driver_parameters, HostOptions, Options};
 
 /// Bytes that the emulated NVMe may copy through at a time when it reads or writes memory that belongs to another
@@ -76,9 +77,9 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
             "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on",
         );
     }
-    // The bed's own devices are in slots 1, 3, and from 27 (its first NTB; the others below) up: a device of the
-    // user's lands in between. QEMU makes the
-    // devices that are given in JSON last, so the NTB must stay out of their way.
+    // The bed's own devices are in slots 1, 3, and from 27 (its first NTB; the others and the network below) up: a
+    // device of the user's lands in between. QEMU makes the devices that are given in JSON last, so the NTB must stay
+    // out of their way.
     line.add(
         "-drive",
         format!(
@@ -94,6 +95,11 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
             "socket": { "type": "unix", "path": format!("/run/bed/{name}.{suffix}") },
         });
         line.add("-device", device.to_string());
+    }
+    if options.network {
+        for (option, value) in network::args(options, host) {
+            line.add(option, value);
+        }
     }
     if host.nvme.is_some() {
         // A host that borrows two disks must be able to tell them apart.
@@ -143,6 +149,9 @@ fn kernel_words(options: &Options, host: &HostOptions) -> String {
          swiotlb={BOUNCE_SLOTS}",
         host.name
     );
+    if options.network {
+        words += &format!(" devlend.network={}", network::names(options));
+    }
     if host.iommu {
         words += " intel_iommu=on";
     }

@@ -63,6 +63,9 @@ pub struct Up {
     /// Leave the NTB out.
     #[arg(long, conflicts_with = "links")]
     no_ntb: bool,
+    /// Put the hosts on a network of their own, with `ssh` from each to each.
+    #[arg(long)]
+    network: bool,
     /// QEMU's accelerator.
     #[arg(long, default_value = "tcg")]
     accel: String,
@@ -106,6 +109,7 @@ impl Up {
 
     fn options(&self) -> Result<Options> {
         let mut options = Options {
+            network: self.network,
             accel: self.accel.clone(),
             ..Options::pair(self.ntb)
         };
