@@ -12,10 +12,11 @@ pub use file::{FileId, RamFile};
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::wire::{DmaMap, DmaMapFlags};
-use file::Files;
+use file::{Files, NamedFile};
 
 /// Most ranges a host may name at once: the protocol's default.
 const MAX_RANGES: usize = 65535;
@@ -85,62 +86,93 @@ pub enum Access {
     Elsewhere,
 }
 
+/// How a range is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// By our own mapping of its file.
+    Mapped,
+    /// By asking the host: there is no file.
+    Host,
+    /// By asking the host, because its file could be made shorter while it is mapped.
+    Shrinkable,
+}
+
 #[derive(Debug)]
 struct Range {
     size: u64,
     flags: u32,
-    /// The file and where the range begins in it; none if the host must be asked.
-    ram: Option<(Arc<RamFile>, u64)>,
+    file: Option<NamedFile>,
+    /// Where the range begins in the file.
+    offset: u64,
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    ranges: BTreeMap<u64, Range>,
-    files: Files,
+impl Range {
+    /// Our mapping of its file; none if the host must be asked.
+    fn mapping(&self) -> Option<&RamFile> {
+        self.file.as_ref()?.mapping.as_deref()
+    }
 }
+
+type Table = BTreeMap<u64, Range>;
 
 /// The ranges of one host.
 #[derive(Debug, Default)]
-pub struct GuestMemory(RwLock<Table>);
+pub struct GuestMemory {
+    table: RwLock<Table>,
+    /// Only needed to add a range; not locked together with the table, so that a file that keeps us waiting keeps only
+    /// its owner waiting.
+    files: Mutex<Files>,
+}
 
 impl GuestMemory {
-    /// Adds a range, backed by `fd` if there is one.
+    /// No ranges yet. `ram` is the file whose owner is trusted not to make it shorter.
+    pub fn new(ram: PathBuf) -> Self {
+        Self {
+            table: RwLock::default(),
+            files: Mutex::new(Files::new(ram)),
+        }
+    }
+
+    /// Adds a range, backed by `fd` if there is one, and says how it is reached.
     ///
     /// # Errors
     ///
     /// It is malformed, overlaps another, or its descriptor cannot be mapped.
-    pub fn map(&self, map: &DmaMap, fd: Option<OwnedFd>) -> Result<(), MapError> {
+    pub fn map(&self, map: &DmaMap, fd: Option<OwnedFd>) -> Result<Reach, MapError> {
         let (address, size) = (map.address.get(), map.size.get());
         let last = size
             .checked_sub(1)
             .and_then(|size| address.checked_add(size));
         let last = last.ok_or(MapError::Range { address, size })?;
-        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if table.ranges.len() >= MAX_RANGES {
-            return Err(MapError::TooMany);
-        }
-        if let Some((begin, range)) = table.ranges.range(..=last).next_back() {
-            if begin + (range.size - 1) >= address {
-                return Err(MapError::Exists { address, size });
-            }
-        }
         let offset = map.offset.get();
-        let file = fd.map(|fd| table.files.get(fd, offset, size)).transpose();
+        let file = fd.map(|fd| self.files().get(fd, offset, size)).transpose();
         let file = file.map_err(|source| MapError::File {
             address,
             size,
             source,
         })?;
-        let ram = file.map(|file| (file, offset));
-        table.ranges.insert(
-            address,
-            Range {
-                size,
-                flags: map.flags.get(),
-                ram,
-            },
-        );
-        Ok(())
+        let reach = match &file {
+            None => Reach::Host,
+            Some(file) if file.mapping.is_none() => Reach::Shrinkable,
+            Some(_) => Reach::Mapped,
+        };
+        let mut table = self.write_table();
+        if table.len() >= MAX_RANGES {
+            return Err(MapError::TooMany);
+        }
+        if let Some((begin, range)) = table.range(..=last).next_back() {
+            if begin + (range.size - 1) >= address {
+                return Err(MapError::Exists { address, size });
+            }
+        }
+        let range = Range {
+            size,
+            flags: map.flags.get(),
+            file,
+            offset,
+        };
+        table.insert(address, range);
+        Ok(reach)
     }
 
     /// Removes a range, after whoever is copying has finished.
@@ -149,10 +181,13 @@ impl GuestMemory {
     ///
     /// There is no range with exactly this address and size.
     pub fn unmap(&self, address: u64, size: u64) -> Result<(), MapError> {
-        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        match table.ranges.get(&address) {
+        let mut table = self.write_table();
+        match table.get(&address) {
             Some(range) if range.size == size => {
-                table.ranges.remove(&address);
+                let removed = table.remove(&address);
+                // Unmapping may take a while: not with the table locked.
+                drop(table);
+                drop(removed);
                 Ok(())
             }
             _ => Err(MapError::Missing { address, size }),
@@ -161,25 +196,20 @@ impl GuestMemory {
 
     /// Removes all ranges, after whoever is copying has finished.
     pub fn clear(&self) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Table::default();
+        let removed = std::mem::take(&mut *self.write_table());
+        drop(removed);
     }
 
     /// The file whose first byte is at this guest bus address, if there is one.
     pub fn file_at(&self, address: u64) -> Option<FileId> {
-        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        match &table.ranges.get(&address)?.ram {
-            Some((file, 0)) => Some(file.id()),
-            _ => None,
-        }
+        let table = self.read_table();
+        let range = table.get(&address).filter(|range| range.offset == 0)?;
+        range.file.as_ref().map(|file| file.id)
     }
 
     /// How many ranges there are.
     pub fn ranges(&self) -> usize {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .ranges
-            .len()
+        self.read_table().len()
     }
 
     /// Reads RAM at a guest bus address.
@@ -213,7 +243,7 @@ impl GuestMemory {
         need: u32,
         mut copy: impl FnMut(&RamFile, u64, std::ops::Range<usize>) -> bool,
     ) -> Access {
-        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let table = self.read_table();
         let pieces = |visit: &mut dyn FnMut(&Range, u64, std::ops::Range<usize>) -> Access| {
             let mut done = 0;
             while done < length {
@@ -221,7 +251,7 @@ impl GuestMemory {
                     .ok()
                     .and_then(|done| address.checked_add(done))
                     .and_then(|at| {
-                        let (begin, range) = table.ranges.range(..=at).next_back()?;
+                        let (begin, range) = table.range(..=at).next_back()?;
                         let inside = at - begin;
                         (inside < range.size).then_some((range, inside))
                     });
@@ -237,7 +267,7 @@ impl GuestMemory {
             }
             Access::Done
         };
-        let checked = pieces(&mut |range, _, _| match range.ram {
+        let checked = pieces(&mut |range, _, _| match range.mapping() {
             None => Access::Elsewhere,
             Some(_) if range.flags & need == 0 => Access::Refused,
             Some(_) => Access::Done,
@@ -245,10 +275,27 @@ impl GuestMemory {
         if checked != Access::Done {
             return checked;
         }
-        pieces(&mut |range, inside, part| match &range.ram {
-            Some((file, offset)) if copy(file, offset + inside, part) => Access::Done,
+        pieces(&mut |range, inside, part| match range.mapping() {
+            Some(file) if copy(file, range.offset + inside, part) => Access::Done,
             _ => Access::Refused,
         })
+    }
+
+    #[cfg(test)]
+    fn mappings(&self) -> usize {
+        self.files().count()
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_table(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_table(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

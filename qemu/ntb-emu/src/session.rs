@@ -19,6 +19,7 @@ use zerocopy::IntoBytes;
 
 use crate::connection::Connection;
 use crate::link::{reply, Link, Taken};
+use crate::memory::Reach;
 use crate::side::Side;
 use crate::socket::{Frame, ReceiveError, Receiver};
 use crate::wire::{
@@ -101,6 +102,8 @@ pub struct Session<'a> {
     place: Option<Taken<'a>>,
     /// What each window shows directly, if it has been asked for.
     direct: Vec<OnceCell<Option<Rc<DirectWindow>>>>,
+    /// It was said that RAM is not mapped.
+    told_shrinkable: bool,
 }
 
 impl Drop for Session<'_> {
@@ -123,6 +126,7 @@ impl<'a> Session<'a> {
             connection: Arc::new(Connection::new(side, socket)),
             place: None,
             direct: link.windows().iter().map(|_| OnceCell::new()).collect(),
+            told_shrinkable: false,
         }
     }
 
@@ -224,14 +228,14 @@ impl<'a> Session<'a> {
     }
 
     fn dma_map(
-        &self,
+        &mut self,
         header: &Header,
         map: &DmaMap,
         fds: Vec<std::os::fd::OwnedFd>,
     ) -> Result<(), Errno> {
         let end = self.link.end(self.side);
-        let ram = !fds.is_empty();
-        end.memory
+        let reach = end
+            .memory
             .map(map, fds.into_iter().next())
             .map_err(|error| {
                 warn!(host = self.name(), %error, "memory not mapped");
@@ -242,9 +246,19 @@ impl<'a> Session<'a> {
             address = format_args!("{:#x}", map.address.get()),
             size = format_args!("{:#x}", map.size.get()),
             flags = map.flags.get(),
-            ram,
-            "memory mapped"
+            ?reach,
+            "memory named"
         );
+        if reach == Reach::Shrinkable && !self.told_shrinkable {
+            self.told_shrinkable = true;
+            warn!(
+                link = self.link.name(),
+                host = self.name(),
+                ram = %end.ram.display(),
+                "RAM in a file that could shrink: it is accessed by messages, which is slow; give QEMU memory-backend-memfd \
+                 or the file that is named for this host"
+            );
+        }
         if map.address.get() == 0 {
             self.warn_if_stale(self.side);
         }

@@ -38,8 +38,8 @@ impl End {
         Self {
             name: spec.name,
             host: spec.host,
+            memory: GuestMemory::new(spec.ram.clone()),
             ram: spec.ram,
-            memory: GuestMemory::default(),
             interrupts: Interrupts::new(layout.msix.vectors),
             counters: EndCounters::new(layout.windows.len()),
             place: Place::default(),

@@ -3,16 +3,29 @@
 //! A host's RAM file, mapped once as a whole however often parts of it are named.
 //!
 //! With an IOMMU a host names every page on its own; a mapping each would soon use up what a process may have.
+//!
+//! Who touches a mapping behind the end of its file is ended by the system (SIGBUS), and a file can be made shorter at
+//! any time by whoever has it open for writing. So a client's file is only mapped if it cannot become shorter: a file in
+//! memory that is sealed against it (what QEMU's `memory-backend-memfd` makes). The exception is the file that the person
+//! who runs us has named as this host's RAM, and so trusts that host's QEMU not to shrink.
 
-use std::collections::HashMap;
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use rustix::fs::{fcntl_getfl, fstat, FileType, OFlags};
+use rustix::fs::{fcntl_get_seals, fcntl_getfl, fstat, fstatfs, FileType, OFlags, SealFlags};
 use rustix::mm::ProtFlags;
 use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
+
+/// Most mappings of one host. Machines have one file, or one for each memory module.
+const MAX_FILES: usize = 64;
+/// Most bytes of a host's files together: as much as the largest window can show.
+const MAX_BYTES: usize = 1 << 40;
+/// What the file system of files in memory says it is.
+const TMPFS: u64 = 0x0102_1994;
 
 /// Why a descriptor cannot serve as RAM.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +36,12 @@ pub enum FileError {
     /// The range is not within the file.
     #[error("the range ends behind the end of the file")]
     Short,
+    /// There are too many already.
+    #[error("more than {MAX_FILES} files")]
+    TooMany,
+    /// It is too large.
+    #[error("more than {MAX_BYTES} bytes in files")]
+    TooLarge,
     /// The system refuses.
     #[error(transparent)]
     System(#[from] rustix::io::Errno),
@@ -43,8 +62,7 @@ pub struct RamFile {
 }
 
 impl RamFile {
-    fn new(fd: OwnedFd, id: FileId, length: usize) -> Result<Self, FileError> {
-        let writable = fcntl_getfl(&fd)?.contains(OFlags::RDWR);
+    fn new(fd: OwnedFd, id: FileId, length: usize, writable: bool) -> Result<Self, FileError> {
         let protection = if writable {
             ProtFlags::READ | ProtFlags::WRITE
         } else {
@@ -133,18 +151,43 @@ fn word<const N: usize, E>(data: &mut [u8], value: Result<[u8; N], E>) -> bool {
     })
 }
 
+/// A file that a host has named.
+#[derive(Debug)]
+pub(super) struct NamedFile {
+    pub(super) id: FileId,
+    /// None if it may become shorter.
+    pub(super) mapping: Option<Arc<RamFile>>,
+}
+
 /// The files of one host that are mapped.
 #[derive(Debug, Default)]
-pub(super) struct Files(HashMap<FileId, Weak<RamFile>>);
+pub(super) struct Files {
+    /// The file that is said to be the host's RAM.
+    named: PathBuf,
+    mapped: Vec<Weak<RamFile>>,
+}
 
 impl Files {
-    /// The mapping of a file of which the range `offset`+`size` is wanted.
+    pub(super) fn new(named: PathBuf) -> Self {
+        Self {
+            named,
+            mapped: Vec::new(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        let live = |file: &&Weak<RamFile>| file.strong_count() > 0;
+        self.mapped.iter().filter(live).count()
+    }
+
+    /// A file of which the range `offset`+`size` is wanted.
     pub(super) fn get(
         &mut self,
         fd: OwnedFd,
         offset: u64,
         size: u64,
-    ) -> Result<Arc<RamFile>, FileError> {
+    ) -> Result<NamedFile, FileError> {
         let stat = fstat(&fd)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(FileError::Kind);
@@ -158,17 +201,50 @@ impl Files {
             return Err(FileError::Short);
         }
         let id = (stat.st_dev, stat.st_ino);
+        let writable = fcntl_getfl(&fd)?.contains(OFlags::RDWR);
+        self.mapped.retain(|file| file.strong_count() > 0);
+        let mut mapped = self.mapped.iter().filter_map(Weak::upgrade);
         // The file may have grown since, or have been opened for reading only.
-        if let Some(file) = self.0.get(&id).and_then(Weak::upgrade) {
-            if file.region.size() >= end
-                && (file.writable || !fcntl_getfl(&fd)?.contains(OFlags::RDWR))
-            {
-                return Ok(file);
+        let known = mapped.find(|file| {
+            file.id == id && file.region.size() >= end && (file.writable || !writable)
+        });
+        let mapping = match known {
+            Some(file) => Some(file),
+            None if keeps_its_length(&fd) || self.is_named(id) => {
+                Some(self.add(fd, id, length, writable)?)
             }
+            None => None,
+        };
+        Ok(NamedFile { id, mapping })
+    }
+
+    fn add(
+        &mut self,
+        fd: OwnedFd,
+        id: FileId,
+        length: usize,
+        writable: bool,
+    ) -> Result<Arc<RamFile>, FileError> {
+        if self.mapped.len() >= MAX_FILES {
+            return Err(FileError::TooMany);
         }
-        let file = Arc::new(RamFile::new(fd, id, length)?);
-        self.0.retain(|_, file| file.strong_count() > 0);
-        self.0.insert(id, Arc::downgrade(&file));
+        let mapped = self.mapped.iter().filter_map(Weak::upgrade);
+        let bytes = mapped.fold(length, |sum, file| sum.saturating_add(file.region.size()));
+        if bytes > MAX_BYTES {
+            return Err(FileError::TooLarge);
+        }
+        let file = Arc::new(RamFile::new(fd, id, length, writable)?);
+        self.mapped.push(Arc::downgrade(&file));
         Ok(file)
     }
+
+    fn is_named(&self, id: FileId) -> bool {
+        std::fs::metadata(&self.named).is_ok_and(|found| (found.dev(), found.ino()) == id)
+    }
+}
+
+/// Whether nobody can make a file shorter. Huge pages do not count: one that is punched out of the file may not come back.
+fn keeps_its_length(fd: impl AsFd) -> bool {
+    let sealed = fcntl_get_seals(&fd).is_ok_and(|seals| seals.contains(SealFlags::SHRINK));
+    sealed && fstatfs(&fd).is_ok_and(|system| u64::try_from(system.f_type) == Ok(TMPFS))
 }

@@ -3,14 +3,21 @@
 //! Ranges over a file in memory.
 
 use super::*;
-use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
+use rustix::fs::{fcntl_add_seals, ftruncate, memfd_create, MemfdFlags, SealFlags};
 use std::io::{Read, Seek, Write};
 
 const SIZE: u64 = 0x10000;
 
 fn file() -> std::fs::File {
-    let fd = memfd_create("ram", MemfdFlags::CLOEXEC).unwrap();
-    ftruncate(&fd, SIZE).unwrap();
+    file_of(SIZE)
+}
+
+/// A file that cannot become shorter.
+fn file_of(size: u64) -> std::fs::File {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let fd = memfd_create("ram", flags).unwrap();
+    ftruncate(&fd, size).unwrap();
+    fcntl_add_seals(&fd, SealFlags::SHRINK).unwrap();
     fd.into()
 }
 
@@ -92,7 +99,7 @@ fn read_only_ram_is_not_written_and_a_range_without_descriptor_is_elsewhere() {
 fn a_file_opened_for_reading_is_not_written() {
     let path = tempfile::NamedTempFile::new().unwrap();
     path.as_file().write_all(&[7; 0x1000]).unwrap();
-    let memory = GuestMemory::default();
+    let memory = GuestMemory::new(path.path().into());
     let file = std::fs::File::open(path.path()).unwrap();
     memory.map(&range(0, 0x1000, 0, RW), fd(&file)).unwrap();
     assert_eq!(memory.write(0, &[1]), Access::Refused);
@@ -165,12 +172,59 @@ fn many_ranges_share_one_mapping() {
             .map(&range(page * 0x2000, 0x1000, page * 0x1000, RW), fd(&file))
             .unwrap();
     }
-    let table = memory.0.read().unwrap();
-    let mut files: Vec<_> = table
-        .ranges
-        .values()
-        .map(|r| Arc::as_ptr(&r.ram.as_ref().unwrap().0))
-        .collect();
-    files.dedup();
-    assert_eq!(files.len(), 1);
+    assert_eq!(memory.mappings(), 1);
+}
+
+#[test]
+fn a_file_that_could_shrink_is_not_mapped_but_known() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(SIZE).unwrap();
+    let memory = GuestMemory::new("/nonexistent".into());
+    let reach = memory.map(&range(0, SIZE, 0, RW), fd(file.as_file()));
+    assert_eq!(reach.unwrap(), Reach::Shrinkable);
+    assert_eq!(memory.write(0, &[1]), Access::Elsewhere);
+    assert!(memory.file_at(0).is_some());
+    assert_eq!(memory.file_at(1), None);
+    let memory = GuestMemory::new(file.path().into());
+    let reach = memory.map(&range(0, SIZE, 0, RW), fd(file.as_file()));
+    assert_eq!(reach.unwrap(), Reach::Mapped);
+}
+
+#[test]
+fn a_host_cannot_have_any_number_of_mappings() {
+    let memory = GuestMemory::default();
+    let map = |at: u64, file: &std::fs::File| {
+        memory
+            .map(&range(at * SIZE, 0x1000, 0, RW), fd(file))
+            .is_ok()
+    };
+    for at in 0..64 {
+        assert!(map(at, &file()));
+    }
+    assert!(!map(64, &file()));
+    memory.unmap(0, 0x1000).unwrap();
+    assert!(map(64, &file()));
+    // One file, a little longer each time.
+    memory.clear();
+    let file = file();
+    let mapped = (1..200).filter(|at| {
+        file.set_len(at * SIZE).unwrap();
+        let range = range(at * SIZE, 0x1000, (at - 1) * SIZE, RW);
+        memory.map(&range, fd(&file)).is_ok()
+    });
+    assert_eq!(mapped.count(), 64);
+}
+
+#[test]
+fn a_host_cannot_use_up_the_address_space() {
+    let memory = GuestMemory::default();
+    let half = file_of(1 << 39);
+    let over = file_of((1 << 39) + 1);
+    memory.map(&range(0, 0x1000, 0, RW), fd(&half)).unwrap();
+    let error = memory.map(&range(0x1000, 0x1000, 0, RW), fd(&over));
+    assert!(error.is_err());
+    memory.unmap(0, 0x1000).unwrap();
+    memory
+        .map(&range(0x1000, 0x1000, 0, RW), fd(&over))
+        .unwrap();
 }

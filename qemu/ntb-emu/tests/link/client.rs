@@ -23,7 +23,7 @@ use ntb_emu::wire::{
     HEADER_SIZE, NO_REPLY,
 };
 use rustix::event::{eventfd, EventfdFlags};
-use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
+use rustix::fs::{fcntl_add_seals, ftruncate, memfd_create, MemfdFlags, SealFlags};
 use rustix::net::{
     recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
@@ -379,10 +379,13 @@ impl Client {
     }
 }
 
-/// A file in memory of some size.
+/// A file in memory of some size that cannot become shorter, as QEMU makes them.
 pub fn memory(name: &str, size: u64) -> File {
-    let file = memfd_create(name, MemfdFlags::CLOEXEC).unwrap();
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = memfd_create(name, flags).unwrap();
     ftruncate(&file, size).unwrap();
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    fcntl_add_seals(&file, seals).unwrap();
     file.into()
 }
 

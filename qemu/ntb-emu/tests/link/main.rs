@@ -13,3 +13,4 @@ mod doorbell;
 mod info;
 mod intel;
 mod process;
+mod ram;
