@@ -1,29 +1,51 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! MSI-X vectors of one function: each is an event descriptor that its QEMU waits on.
+//!
+//! It is the peer's thread that signals them, and it must not be kept waiting. Only event descriptors are taken: what a
+//! write to anything else does is for its owner to say. Even they make a writer wait when their counter is full, if their
+//! owner, who shares the flags with us, sees to both. [`Interrupts::relieve`] is for that.
 
-use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::{fcntl_getfl, fcntl_setfl, OFlags};
-use rustix::io::Errno;
+use rustix::io::{preadv2, Errno, ReadWriteFlags};
+
+const NOW: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 #[derive(Debug)]
 struct State {
-    fds: Vec<Option<OwnedFd>>,
+    fds: Vec<Option<Arc<OwnedFd>>>,
     pending: u64,
 }
 
 /// The vectors of one function.
 #[derive(Debug)]
-pub struct Interrupts(Mutex<State>);
+pub struct Interrupts {
+    state: Mutex<State>,
+    /// Somebody signals, and has `state` locked.
+    signalling: AtomicBool,
+    /// What is attached, for who must not wait for `state`. Locked after it.
+    attached: Mutex<Vec<Arc<OwnedFd>>>,
+}
 
 impl Interrupts {
     /// This many vectors, at most 64, without descriptors.
     pub fn new(vectors: usize) -> Self {
         let mut fds = Vec::new();
         fds.resize_with(vectors, || None);
-        Self(Mutex::new(State { fds, pending: 0 }))
+        Self {
+            state: Mutex::new(State { fds, pending: 0 }),
+            signalling: AtomicBool::new(false),
+            attached: Mutex::default(),
+        }
     }
 
     /// How many there are.
@@ -35,21 +57,24 @@ impl Interrupts {
     ///
     /// # Errors
     ///
-    /// There are not that many vectors, or a descriptor is no good.
+    /// There are not that many vectors, or a descriptor is no event descriptor.
     pub fn attach(&self, first: usize, fds: Vec<OwnedFd>) -> Result<(), Errno> {
         for fd in &fds {
-            // Whatever it is, signalling it must not wait.
+            if !is_event(fd.as_fd()) {
+                return Err(Errno::INVAL);
+            }
             fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)?;
         }
         let mut state = self.lock();
         let end = first.checked_add(fds.len()).ok_or(Errno::INVAL)?;
         let slots = state.fds.get_mut(first..end).ok_or(Errno::INVAL)?;
         for (slot, fd) in slots.iter_mut().zip(fds) {
-            *slot = Some(fd);
+            *slot = Some(Arc::new(fd));
         }
         let due = state.pending & mask(first, end);
         state.pending &= !due;
-        state.signal(due);
+        self.note(&state);
+        self.signal(&mut state, due);
         Ok(())
     }
 
@@ -69,6 +94,7 @@ impl Interrupts {
         if state.fds.iter().all(Option::is_none) {
             state.pending = 0;
         }
+        self.note(&state);
         Ok(())
     }
 
@@ -77,6 +103,7 @@ impl Interrupts {
         let mut state = self.lock();
         state.fds.fill_with(|| None);
         state.pending = 0;
+        self.note(&state);
     }
 
     /// Signals a set of vectors, one a bit; those without a descriptor become pending, unless none has one.
@@ -85,7 +112,29 @@ impl Interrupts {
         if vectors == 0 {
             return 0;
         }
-        self.lock().signal(vectors)
+        self.signal(&mut self.lock(), vectors)
+    }
+
+    /// Frees who is stuck in signalling, by taking away what the counter is full of; to be called often. Returns whether
+    /// that was necessary: only the owner of the descriptor can have brought it about.
+    pub fn relieve(&self) -> bool {
+        if !self.signalling.load(Ordering::Acquire) {
+            return false;
+        }
+        let attached = self.attached().clone();
+        let mut found = false;
+        for fd in &attached {
+            let mut asked = [PollFd::new(fd, PollFlags::OUT)];
+            if !matches!(poll(&mut asked, Some(&NOW)), Ok(0)) {
+                continue;
+            }
+            found = true;
+            let mut counter = [0; 8];
+            let mut counter = [IoSliceMut::new(&mut counter)];
+            // If it is empty by now, nobody is stuck any more.
+            let _ = preadv2(fd, &mut counter, u64::MAX, ReadWriteFlags::NOWAIT);
+        }
+        found
     }
 
     /// The pending bits.
@@ -93,9 +142,30 @@ impl Interrupts {
         self.lock().pending
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn signal(&self, state: &mut State, vectors: u64) -> u64 {
+        self.signalling.store(true, Ordering::Release);
+        let signalled = state.signal(vectors);
+        self.signalling.store(false, Ordering::Release);
+        signalled
     }
+
+    /// Keeps `attached` up to date.
+    fn note(&self, state: &State) {
+        *self.attached() = state.fds.iter().flatten().cloned().collect();
+    }
+
+    fn attached(&self) -> MutexGuard<'_, Vec<Arc<OwnedFd>>> {
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_event(fd: BorrowedFd<'_>) -> bool {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    std::fs::read_link(link).is_ok_and(|name| name.as_os_str() == "anon_inode:[eventfd]")
 }
 
 impl State {
@@ -108,8 +178,7 @@ impl State {
             }
             match fd {
                 Some(fd) => {
-                    // It fails if the counter is full, when there is an interrupt waiting already, or if the client
-                    // gave us something that is no event descriptor, which is its own loss.
+                    // It fails if the counter is full, when there is an interrupt waiting already.
                     let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
                     signalled += 1;
                 }
@@ -186,6 +255,38 @@ mod tests {
         assert_eq!(interrupts.detach(0, 25), Err(Errno::INVAL));
         assert_eq!(interrupts.detach(usize::MAX, 2), Err(Errno::INVAL));
         assert_eq!(interrupts.detach(24, 0), Ok(()));
+    }
+
+    #[test]
+    fn only_event_descriptors_are_taken() {
+        let interrupts = Interrupts::new(24);
+        let (read_end, write_end) = rustix::pipe::pipe().unwrap();
+        let file = tempfile::tempfile().unwrap().into();
+        for fd in [read_end, write_end, file] {
+            assert_eq!(interrupts.attach(0, vec![fd]), Err(Errno::INVAL));
+        }
+        assert_eq!(interrupts.fire(1), 0);
+    }
+
+    #[test]
+    fn who_is_stuck_in_signalling_is_freed() {
+        let interrupts = Interrupts::new(24);
+        let (theirs, ours) = event();
+        let (other, _ours_other) = event();
+        interrupts.attach(0, vec![theirs, other]).unwrap();
+        assert!(!interrupts.relieve());
+        // What only a hostile owner does: the flags are those of our descriptor as well.
+        rustix::io::write(&ours, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        fcntl_setfl(&ours, OFlags::empty()).unwrap();
+        std::thread::scope(|scope| {
+            let stuck = scope.spawn(|| interrupts.fire(1));
+            while !interrupts.relieve() {
+                std::thread::yield_now();
+            }
+            assert_eq!(stuck.join().unwrap(), 1);
+        });
+        assert_eq!(count(&ours), 1);
+        interrupts.disable();
     }
 
     #[test]

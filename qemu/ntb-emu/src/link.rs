@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use zerocopy::IntoBytes;
 
 use crate::connection::{Connection, Question, Waiter};
@@ -201,6 +201,26 @@ impl Link {
                 for question in connection.overdue(FORWARD_TIMEOUT) {
                     self.unanswered(side, question, Unanswered::Late);
                 }
+            }
+        }
+    }
+
+    /// Gives up hosts whose event descriptors make others wait; to be called often, by a thread that signals none.
+    pub fn relieve(&self) {
+        for side in Side::BOTH {
+            let end = self.end(side);
+            if !end.interrupts.relieve() {
+                continue;
+            }
+            let reason = "it has filled the counter of an event descriptor and makes us wait";
+            error!(
+                link = self.name,
+                host = end.name,
+                reason,
+                "connection given up"
+            );
+            if let Some(connection) = end.connection() {
+                connection.outbox().close();
             }
         }
     }

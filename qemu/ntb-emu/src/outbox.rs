@@ -6,16 +6,17 @@
 //! does not take is queued and sent by a thread that may wait: so a host that has stopped reading holds up nobody else.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
-/// Most bytes queued for a host that does not read.
+/// Most memory, in bytes, for what is queued for a host that does not read.
 pub const MAX_BACKLOG: usize = 64 << 20;
 
 /// Why a message cannot be sent.
@@ -33,13 +34,19 @@ pub enum SendError {
 struct Waiting {
     bytes: Vec<u8>,
     sent: usize,
-    fd: Option<OwnedFd>,
+    /// Shared, so that a thousand answers with the same file take one descriptor.
+    file: Option<Arc<File>>,
+}
+
+/// The memory that a message of this length takes while it is queued: small ones need more than their bytes.
+fn cost(length: usize) -> usize {
+    size_of::<Waiting>().saturating_add(length.max(32))
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
-    bytes: usize,
+    cost: usize,
     /// The thread is sending the message it took.
     sending: bool,
     closed: bool,
@@ -63,12 +70,12 @@ impl Outbox {
         }
     }
 
-    /// Sends the parts as one message, with a descriptor if there is one.
+    /// Sends the parts as one message, with the descriptor of a file if there is one.
     ///
     /// # Errors
     ///
     /// The message is not sent and never will be.
-    pub fn send(&self, parts: &[&[u8]], fd: Option<BorrowedFd<'_>>) -> Result<(), SendError> {
+    pub fn send(&self, parts: &[&[u8]], file: Option<&Arc<File>>) -> Result<(), SendError> {
         let length = parts.iter().map(|part| part.len()).sum::<usize>();
         let mut queue = self.lock();
         if queue.closed {
@@ -76,6 +83,7 @@ impl Outbox {
         }
         let mut sent = 0;
         if queue.waiting.is_empty() && !queue.sending {
+            let fd = file.map(AsFd::as_fd);
             match send_some(&self.socket, parts, fd, SendFlags::DONTWAIT) {
                 Ok(count) if count == length => return Ok(()),
                 Ok(count) => sent = count,
@@ -85,22 +93,14 @@ impl Outbox {
                     return Err(SendError::Closed);
                 }
             }
-        } else if queue.bytes.saturating_add(length) > MAX_BACKLOG {
+        } else if queue.cost.saturating_add(cost(length)) > MAX_BACKLOG {
             return Err(SendError::Full);
         }
-        let fd = match fd
-            .filter(|_| sent == 0)
-            .map(|fd| fd.try_clone_to_owned())
-            .transpose()
-        {
-            Ok(fd) => fd,
-            Err(_) => return Err(SendError::Full),
-        };
-        queue.bytes += length;
+        queue.cost += cost(length);
         queue.waiting.push_back(Waiting {
             bytes: parts.concat(),
             sent,
-            fd,
+            file: file.filter(|_| sent == 0).cloned(),
         });
         drop(queue);
         self.changed.notify_one();
@@ -126,7 +126,7 @@ impl Outbox {
             let result = self.send_all(&mut message);
             queue = self.lock();
             queue.sending = false;
-            queue.bytes = queue.bytes.saturating_sub(message.bytes.len());
+            queue.cost = queue.cost.saturating_sub(cost(message.bytes.len()));
             queue.closed |= result.is_err();
         }
     }
@@ -145,11 +145,11 @@ impl Outbox {
             .get(message.sent..)
             .filter(|rest| !rest.is_empty())
         {
-            let fd = message.fd.as_ref().map(AsFd::as_fd);
+            let fd = message.file.as_ref().map(AsFd::as_fd);
             match send_some(&self.socket, &[rest], fd, SendFlags::empty()) {
                 Ok(count) => {
                     message.sent += count;
-                    message.fd = None;
+                    message.file = None;
                 }
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
@@ -223,6 +223,28 @@ mod tests {
         outbox.close();
         thread.join().unwrap();
         assert_eq!(outbox.send(&[&[1]], None), Err(SendError::Closed));
+    }
+
+    #[test]
+    fn small_messages_do_not_take_more_memory_than_large_ones() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let outbox = Outbox::new(Arc::new(ours));
+        let mut accepted = 0;
+        while outbox.send(&[&[0; 16]], None).is_ok() {
+            accepted += 1;
+            assert!(accepted <= MAX_BACKLOG / 64, "never full");
+        }
+    }
+
+    #[test]
+    fn answers_that_wait_share_a_descriptor() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let outbox = Outbox::new(Arc::new(ours));
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        while outbox.lock().waiting.len() < 1000 {
+            outbox.send(&[&[0; 16]], Some(&file)).unwrap();
+        }
+        assert_eq!(Arc::strong_count(&file), 1001);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The threads: one for each socket, one or two for each connection, one for the clock.
+//! The threads: one for each socket, two for each host that is connected, two that look
+//! after the others.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -22,7 +23,7 @@ use crate::session::{serve, Ended};
 use crate::side::Side;
 use crate::topology::Topology;
 
-/// How often unanswered reads are looked for; they are given up at most this much late.
+/// How often unanswered reads and stuck interrupts are looked for; they are given up at most this much late.
 const TICK: Duration = Duration::from_millis(100);
 /// Most connections to one socket at once; of those for a host, all but one have not said anything yet.
 const MAX_CONNECTIONS: usize = 16;
@@ -61,6 +62,13 @@ impl Server {
                 control::serve(&fabric, &socket);
             })?;
         }
+        spawn("guard", {
+            let fabric = fabric.clone();
+            move || loop {
+                thread::sleep(TICK);
+                fabric.relieve();
+            }
+        })?;
         spawn("clock", move || loop {
             thread::sleep(TICK);
             fabric.expire();

@@ -7,7 +7,8 @@ mod info;
 mod version;
 
 use std::cell::OnceCell;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -227,12 +228,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn dma_map(
-        &mut self,
-        header: &Header,
-        map: &DmaMap,
-        fds: Vec<std::os::fd::OwnedFd>,
-    ) -> Result<(), Errno> {
+    fn dma_map(&mut self, header: &Header, map: &DmaMap, fds: Vec<OwnedFd>) -> Result<(), Errno> {
         let end = self.link.end(self.side);
         let reach = end
             .memory
@@ -282,12 +278,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn set_irqs(
-        &self,
-        header: &Header,
-        set: &IrqSet,
-        fds: Vec<std::os::fd::OwnedFd>,
-    ) -> Result<(), Errno> {
+    fn set_irqs(&self, header: &Header, set: &IrqSet, fds: Vec<OwnedFd>) -> Result<(), Errno> {
         let end = self.link.end(self.side);
         let interrupts = &end.interrupts;
         // CAST: a u32 fits.
@@ -339,12 +330,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn reply_with(&self, header: &Header, body: &[u8], fd: BorrowedFd<'_>) {
+    fn reply_with(&self, header: &Header, body: &[u8], file: &Arc<File>) {
         let head = header.reply(body.len());
         if self
             .connection
             .outbox()
-            .send(&[head.as_bytes(), body], Some(fd.as_fd()))
+            .send(&[head.as_bytes(), body], Some(file))
             .is_err()
         {
             self.connection.outbox().close();
@@ -378,7 +369,7 @@ fn takes(request: &Request<'_>, fds: usize) -> bool {
     }
 }
 
-fn descriptors(header: &Header, fds: &[std::os::fd::OwnedFd]) -> Ended {
+fn descriptors(header: &Header, fds: &[OwnedFd]) -> Ended {
     Ended::Descriptors {
         command: header.command.get().into(),
         count: fds.len(),

@@ -5,6 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ const LOW: u64 = 0x8000_0000;
 #[derive(Debug)]
 pub(super) struct DirectWindow {
     pub(super) id: FileId,
-    pub(super) file: File,
+    pub(super) file: Arc<File>,
     pub(super) areas: Vec<SparseArea>,
 }
 
@@ -42,6 +43,7 @@ impl DirectWindow {
                 Ok((found, file)) if found.len() > 0 => {
                     let areas = areas(found.len(), window);
                     let id = (found.dev(), found.ino());
+                    let file = Arc::new(file);
                     return Ok(Self { id, file, areas });
                 }
                 Err(error) if start.elapsed() > timeout => return Err(error),

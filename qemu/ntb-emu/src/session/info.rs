@@ -2,7 +2,6 @@
 
 //! What kind of device this is: regions and interrupt types.
 
-use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use rustix::io::Errno;
@@ -119,7 +118,7 @@ impl Session<'_> {
         if let Some(counters) = self.link.end(self.side).counters.windows.get(window) {
             counters.direct.set(true);
         }
-        self.reply_with(header, &body, direct.file.as_fd());
+        self.reply_with(header, &body, &direct.file);
         let peer = self.side.peer();
         self.link.end(peer).set_mapped_by_peer(direct.id);
         self.warn_if_stale(peer);

@@ -2,17 +2,25 @@
 
 //! Clients that do not keep to the protocol harm only themselves.
 
-use crate::client::{bridge, linked, wait_for, Client};
+use crate::client::{bridge, linked, wait_for, Client, DBREQ};
 use ntb_emu::session::Ended;
 use ntb_emu::side::Side;
 use ntb_emu::wire::{Command, DmaMap, Header, IrqSet};
 use proptest::prelude::*;
+use rustix::event::{eventfd, EventfdFlags};
+use rustix::fs::{fcntl_setfl, OFlags};
 use std::os::fd::OwnedFd;
 use zerocopy::IntoBytes;
 
 fn memfds(count: usize) -> Vec<OwnedFd> {
     (0..count)
         .map(|_| rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::CLOEXEC).unwrap())
+        .collect()
+}
+
+fn events(count: usize) -> Vec<OwnedFd> {
+    (0..count)
+        .map(|_| eventfd(0, EventfdFlags::NONBLOCK).unwrap())
         .collect()
 }
 
@@ -126,7 +134,7 @@ fn interrupts_out_of_bounds_are_refused() {
             count: count.into(),
         };
         client
-            .ask(Command::SetIrqs, set.as_bytes(), &memfds(fds))
+            .ask(Command::SetIrqs, set.as_bytes(), &events(fds))
             .header
             .error
             .get()
@@ -157,6 +165,28 @@ fn interrupts_out_of_bounds_are_refused() {
             "{flags} {index} {start} {count} {fds}"
         );
     }
+}
+
+#[test]
+fn an_event_descriptor_that_blocks_costs_its_owner_the_connection() {
+    let (ntb, mut a, mut b) = linked();
+    let down = a.vector(22);
+    let event = b.vector(0);
+    rustix::io::write(&event, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+    fcntl_setfl(&event, OFlags::empty()).unwrap();
+    let guard = std::thread::spawn({
+        let ntb = ntb.clone();
+        move || {
+            while ntb.end(Side::Secondary).connection().is_some() {
+                ntb.relieve();
+            }
+        }
+    });
+    a.post(0, DBREQ, &[1, 0]);
+    a.flush();
+    b.ended();
+    guard.join().unwrap();
+    wait_for(&down);
 }
 
 proptest! {
