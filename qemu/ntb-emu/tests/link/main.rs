@@ -6,6 +6,7 @@ mod access;
 mod broken;
 mod client;
 mod crowd;
+mod cycles;
 mod deadlock;
 mod descriptors;
 mod direct;

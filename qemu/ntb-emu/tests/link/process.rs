@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use crate::client::Client;
 use rustix::process::{kill_process, Pid, Signal};
 
-struct Program(Child);
+/// It is ended when this is dropped.
+pub struct Program(pub Child);
 
 impl Drop for Program {
     fn drop(&mut self) {
@@ -47,7 +48,7 @@ fn serve(directory: &Path) -> Command {
     command
 }
 
-fn start(directory: &Path) -> Program {
+pub fn start(directory: &Path) -> Program {
     let mut child = serve(directory).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap())
