@@ -135,6 +135,8 @@ impl Client {
     pub fn connect(ntb: &Arc<Link>, side: Side) -> Self {
         let mut client = Self::raw(ntb, side);
         assert!(!client.greet().header.is_refusal());
+        // The answer comes first; a host is there when the next thing is answered.
+        client.flush();
         client
     }
 
@@ -198,19 +200,21 @@ impl Client {
     /// Attaches an event descriptor to an MSI-X vector.
     pub fn vector(&mut self, vector: u32) -> OwnedFd {
         let ours = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+        self.attach(vector, &[ours.try_clone().unwrap()]);
+        ours
+    }
+
+    /// Attaches event descriptors to the MSI-X vectors from `first` on.
+    pub fn attach(&mut self, first: u32, events: &[OwnedFd]) {
         let set = IrqSet {
             argsz: 20.into(),
             flags: (IrqSetFlags::DATA_EVENTFD | IrqSetFlags::ACTION_TRIGGER).into(),
             index: 2.into(),
-            start: vector.into(),
-            count: 1.into(),
+            start: first.into(),
+            count: u32::try_from(events.len()).unwrap().into(),
         };
-        let theirs = ours.try_clone().unwrap();
-        assert!(!self
-            .ask(Command::SetIrqs, set.as_bytes(), &[theirs])
-            .header
-            .is_refusal());
-        ours
+        let reply = self.ask(Command::SetIrqs, set.as_bytes(), events);
+        assert!(!reply.header.is_refusal());
     }
 
     pub fn read(&mut self, region: u32, offset: u64, count: u32) -> Vec<u8> {

@@ -73,7 +73,7 @@ fn settle(client: &mut Client, directory: &Path) {
         .open(directory.join("other"))
         .unwrap();
     client.map(1 << 32, RAM, 0, 3, Some(unsealed.into()));
-    for page in 0..8 {
+    for page in 0..2 {
         let fd = client.ram.try_clone().unwrap();
         client.map(
             (2 << 32) + 0x2000 * page,
@@ -83,9 +83,8 @@ fn settle(client: &mut Client, directory: &Path) {
             Some(fd.into()),
         );
     }
-    for vector in 0..24 {
-        client.vector(vector);
-    }
+    client.attach(0, &events(16));
+    client.attach(16, &events(8));
     let asked = RegionInfo {
         argsz: 80.into(),
         flags: 0.into(),
