@@ -20,3 +20,4 @@ pub mod role;
 pub mod root;
 pub mod shown;
 pub mod sysfs;
+pub mod ticker;

@@ -6,13 +6,14 @@
 //! `handshake`, which brings the session up and down; `serve` takes the peer's requests off our ring; `request` puts
 //! ours on the peer's. The roles see [`Link`] and [`Peer`].
 //!
-//! Lock order: set-up, peer, receiver, session, control block. The session's lock is raw, since configuration accessors send from under raw
+//! Lock order: set-up, peer, pulse, receiver, session, control block. The session's lock is raw, since configuration accessors send from under raw
 //! spinlocks with interrupts off.
 
 mod attributes;
 mod bind;
 mod counters;
 mod handshake;
+mod keepalive;
 mod request;
 mod serve;
 mod windows;
@@ -45,11 +46,13 @@ use crate::{
     new_raw_spinlock,
     queue::OwnedQueue,
     raw_lock::RawSpinLock,
-    sysfs::Dir, //
+    sysfs::Dir,
+    ticker::Ticking, //
 };
 use devlend_protocol::{
     Announcement,
     Consumer,
+    Features,
     Handshake,
     Plan,
     Producer,
@@ -104,6 +107,8 @@ pub struct Peer {
     pub session: u32,
     /// Protocol version both speak.
     pub version: u16,
+    /// What both can do.
+    pub features: Features,
     /// Window that shows the peer's RAM.
     pub memory: Outbound,
     /// Window that shows the registers of devices the peer lends.
@@ -175,12 +180,18 @@ pub struct Link {
     /// The session in which the log has a complaint about the peer already.
     complained: Atomic<u32>,
     counters: Counters,
+    knobs: keepalive::Knobs,
+    #[pin]
+    pulse: Mutex<keepalive::Pulse>,
     /// Our directory in sysfs, while the device is there.
     #[pin]
     dir: Mutex<Option<Dir>>,
     /// Events reach us while this is there.
     #[pin]
     events: Mutex<Option<Context<Link>>>,
+    /// Looks at the peer's beats are queued while this is there.
+    #[pin]
+    ticking: Mutex<Option<Ticking<Link>>>,
     #[pin]
     setup: Mutex<Setup>,
     #[pin]
@@ -198,11 +209,14 @@ pub struct Link {
     handshake_work: Work<Link, { handshake::WORK }>,
     #[pin]
     serve_work: Work<Link, { serve::WORK }>,
+    #[pin]
+    keepalive_work: Work<Link, { keepalive::WORK }>,
 }
 
 impl_has_work! {
     impl HasWork<Self, { handshake::WORK }> for Link { self.handshake_work }
     impl HasWork<Self, { serve::WORK }> for Link { self.serve_work }
+    impl HasWork<Self, { keepalive::WORK }> for Link { self.keepalive_work }
 }
 
 impl Link {
@@ -233,8 +247,11 @@ impl Link {
                 answered: Atomic::new(0),
                 complained: Atomic::new(u32::MAX),
                 counters: Counters::new(),
+                knobs: keepalive::Knobs::new(),
+                pulse <- new_mutex!(keepalive::Pulse::new(), "devlend_pulse"),
                 dir <- new_mutex!(None, "devlend_dir"),
                 events <- new_mutex!(None, "devlend_events"),
+                ticking <- new_mutex!(None, "devlend_ticking"),
                 setup <- new_mutex!(Setup {
                     ntb: Some(ntb),
                     handshake: Handshake::new(handshake::new_generation()),
@@ -248,6 +265,7 @@ impl Link {
                 serving <- new_mutex!(buffers, "devlend_serving"),
                 handshake_work <- new_work!("devlend_handshake"),
                 serve_work <- new_work!("devlend_serve"),
+                keepalive_work <- new_work!("devlend_keepalive"),
             }? Error),
             GFP_KERNEL,
         )

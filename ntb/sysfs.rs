@@ -96,6 +96,21 @@ impl<T> File<T> {
             store: Some(store),
         }
     }
+
+    /// A file that everybody can read and only root can write (0644).
+    pub const fn read_write(
+        name: &'static CStr,
+        class: Pin<&'static LockClassKey>,
+        show: Show<T>,
+        store: Store<T>,
+    ) -> Self {
+        Self {
+            name,
+            class,
+            show: Some(show),
+            store: Some(store),
+        }
+    }
 }
 
 /// A file that can be read: `read!(c"state", |link, page| ...)`.
@@ -111,6 +126,14 @@ macro_rules! sysfs_read {
 macro_rules! sysfs_write {
     ($name:literal, $store:expr) => {
         $crate::sysfs::File::write($name, ::kernel::static_lock_class!(), $store)
+    };
+}
+
+/// A file that can be read and written.
+#[macro_export]
+macro_rules! sysfs_read_write {
+    ($name:literal, $show:expr, $store:expr) => {
+        $crate::sysfs::File::read_write($name, ::kernel::static_lock_class!(), $show, $store)
     };
 }
 
@@ -255,7 +278,11 @@ impl Dir {
         files: [File<T>; N],
     ) -> Result {
         for file in files {
-            let mode = if file.store.is_some() { 0o200 } else { 0o444 };
+            let mode = match (&file.show, &file.store) {
+                (Some(_), Some(_)) => 0o644,
+                (None, _) => 0o200,
+                (_, None) => 0o444,
+            };
             let mut node = KBox::new(
                 Node {
                     attribute: bindings::kobj_attribute {

@@ -186,7 +186,7 @@ impl Borrowed {
     }
 
     /// Removes the device and ends the lease. To be called once. Sleeps for as long as the driver takes to let go.
-    pub(crate) fn end(&self, link: &Link, why: Removal) {
+    pub(crate) fn end(&self, link: &Arc<Link>, why: Removal) {
         // The driver of a device that is lost cannot stop it, and frees the memory it may still be writing to: so the
         // lender has to stop it first. Otherwise the driver needs the device until it is removed.
         let is_lost = self.is_gone();
@@ -200,7 +200,7 @@ impl Borrowed {
     }
 
     /// Ends the lease with the lender, if that did not end with its session.
-    fn clunk(&self, link: &Link) {
+    fn clunk(&self, link: &Arc<Link>) {
         let scope = self.shadow.scope();
         if !link.peer().is_ok_and(|peer| peer.session == scope.session) {
             return;
@@ -210,6 +210,16 @@ impl Borrowed {
             Ok(_) | Err(Refusal::Peer(Failure::Status(Status::Stale))) => {}
             // It does when it sees the session end.
             Err(Refusal::Local(error)) if error == enotconn() => {}
+            // Nobody has stopped the device, and its driver is about to free the memory it may be writing to: so nothing
+            // of the lender's may reach this host's memory any more.
+            Err(Refusal::Local(_)) if self.is_gone() => {
+                if link.end_session(scope.session) {
+                    dev_err!(
+                        link.dev(),
+                        "the lender does not take a lost device back: ending the session\n"
+                    );
+                }
+            }
             Err(refusal) => {
                 let error: Error = refusal.into();
                 dev_warn!(

@@ -96,24 +96,30 @@ pub(crate) fn announce(address: Address) {
     });
 }
 
-/// Ends leases of a link: no device does DMA any more before the window closes, and it is closed before the first reset,
-/// which takes its time. When it returns nothing of the borrower is left, and all peers know.
+/// Ends leases of a link. When it returns nothing of the borrower is left, and all peers know.
 fn end(link: &Link, which: impl Fn(&Offer) -> bool, why: &str) {
-    {
-        let mut registry = registry::lock();
-        for offer in &mut registry.offers {
-            if offer.lease.is_held_by(link.id()) && which(offer) {
-                dev_info!(
-                    offer.dev(),
-                    "lease over link {} ended: {why}\n",
-                    link.name()
-                );
-                lease::end(offer);
-            }
-        }
-        registry.close_window(link);
-    }
+    stop(link, which, why);
+    clean();
+}
 
+/// Ends leases of a link, but for the resets: no device does DMA any more before the window closes.
+fn stop(link: &Link, which: impl Fn(&Offer) -> bool, why: &str) {
+    let mut registry = registry::lock();
+    for offer in &mut registry.offers {
+        if offer.lease.is_held_by(link.id()) && which(offer) {
+            dev_info!(
+                offer.dev(),
+                "lease over link {} ended: {why}\n",
+                link.name()
+            );
+            lease::end(offer);
+        }
+    }
+    registry.close_window(link);
+}
+
+/// Resets the devices whose leases have ended, and offers them again.
+fn clean() {
     while let Some((address, device)) = unclean() {
         if reset(address, &device).is_err() {
             dev_warn!(
@@ -341,7 +347,10 @@ fn clunk(link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {
     let _: Clunk = request.body()?;
     let address = held(&mut registry::lock(), link, request)?.address;
 
-    end(link, |offer| offer.address == address, "returned");
+    stop(link, |offer| offer.address == address, "returned");
+    // Before the reset, which takes its time: the device does no harm any more.
     request.reply::<Clunk>(&Empty {});
+    request.send_now(link);
+    clean();
     Ok(())
 }

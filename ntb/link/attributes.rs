@@ -7,13 +7,18 @@ use super::{
     State, //
 };
 use crate::{
+    shown::Shown,
     sysfs::{
         Dir,
         Page, //
     },
-    sysfs_read, //
+    sysfs_read,
+    sysfs_read_write, //
 };
-use devlend_protocol::Plan;
+use devlend_protocol::{
+    parse_number,
+    Plan, //
+};
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -84,8 +89,39 @@ pub(super) fn add(dir: &mut Dir, link: &Arc<Link>) -> Result {
                 "{}",
                 link.counters.refused.get()
             )),
+            sysfs_read!(c"keepalives_sent", |link, page| {
+                writeln!(page, "{}", link.counters.keepalives_sent.get())
+            }),
+            sysfs_read!(c"keepalives_missed", |link, page| {
+                writeln!(page, "{}", link.counters.keepalives_missed.get())
+            }),
+            sysfs_read_write!(
+                c"keepalive_interval",
+                |link, page| writeln!(page, "{}", link.knobs.get().interval()),
+                |link, line| set(link, line, |number| link.knobs.set(Some(number), None))
+            ),
+            sysfs_read_write!(
+                c"keepalive_timeout",
+                |link, page| writeln!(page, "{}", link.knobs.get().timeout()),
+                |link, line| set(link, line, |number| link.knobs.set(None, Some(number)))
+            ),
         ],
     )
+}
+
+/// Sets a number of the keep-alive's.
+fn set(link: &Link, line: &[u8], set: impl FnOnce(u64) -> Option<()>) -> Result {
+    let number = parse_number(line).map_err(|error| {
+        dev_err!(link.dev(), "{}; expected milliseconds\n", Shown(error));
+        EINVAL
+    })?;
+    set(number).ok_or_else(|| {
+        dev_err!(
+            link.dev(),
+            "{number} ms is out of range: keepalive_interval is 0 (off) or 10 to 60000, keepalive_timeout 500 to 600000\n"
+        );
+        ERANGE
+    })
 }
 
 /// Prints a number of the plan; an empty line while there is none.

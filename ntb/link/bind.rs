@@ -4,6 +4,7 @@
 
 use super::{
     attributes,
+    keepalive,
     Link,
     State,
     DOORBELL_HANDSHAKE,
@@ -19,7 +20,8 @@ use crate::{
     device::Device,
     queue::OwnedQueue,
     role,
-    root, //
+    root,
+    ticker, //
 };
 use devlend_protocol::SCRATCHPADS;
 use kernel::{
@@ -89,6 +91,7 @@ fn attach(device: &Device, link: &Arc<Link>) -> Result {
     // SAFETY: `detach` drops the context before `probe` fails or `remove` returns.
     let context = Context::new(unsafe { device.handle() }, link.clone())?;
     *link.events.lock() = Some(context);
+    *link.ticking.lock() = Some(ticker::start(link, keepalive::look_every(link))?);
     device.clear_doorbells(DOORBELLS);
     device.unmask_doorbells(DOORBELLS)?;
     // The secondary side of most hardware says EINVAL; the primary trains the link for both.
@@ -108,7 +111,9 @@ fn detach(device: &Device, link: &Arc<Link>) {
     device.mask_doorbells(DOORBELLS);
     let events = link.events.lock().take();
     drop(events);
-    // No event can queue work any more, and no work finds the device; what runs already runs to its end.
+    let ticking = link.ticking.lock().take();
+    drop(ticking);
+    // No event and no timer can queue work any more, and no work finds the device; what runs already runs to its end.
     link.setup.lock().ntb = None;
     link.close_session();
     link.queue.drain();

@@ -24,7 +24,12 @@ impl Counter {
 
     /// Counts one. Does not sleep.
     pub fn count(&self) {
-        self.0.add(1u64, Relaxed);
+        self.add(1);
+    }
+
+    /// Counts several. Does not sleep.
+    pub fn add(&self, number: u64) {
+        self.0.add(number, Relaxed);
     }
 
     /// The present count.
@@ -43,6 +48,10 @@ pub struct Counters {
     pub timeouts: Counter,
     /// Messages of the peer that were malformed or refused.
     pub refused: Counter,
+    /// Beats written for the peer.
+    pub keepalives_sent: Counter,
+    /// Beats of the peer that did not come when they were due.
+    pub keepalives_missed: Counter,
 }
 
 impl Counters {
@@ -52,6 +61,8 @@ impl Counters {
             received: Counter::new(),
             timeouts: Counter::new(),
             refused: Counter::new(),
+            keepalives_sent: Counter::new(),
+            keepalives_missed: Counter::new(),
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::{
 };
 use devlend_bindings as bindings;
 use devlend_protocol::{
+    shared,
     Actions,
     Announcement,
     AnnouncementError,
@@ -39,6 +40,7 @@ use devlend_protocol::{
     Windows,
     BUSY,
     CONSUMED,
+    KEEPALIVE,
     MSI_RANGE,
     PRODUCER,
     SCRATCHPADS,
@@ -259,6 +261,7 @@ impl Link {
         self.with_own(|own| {
             own.write(PRODUCER, 0);
             own.write(CONSUMED, 0);
+            own.write(KEEPALIVE, 0);
         });
     }
 
@@ -266,6 +269,25 @@ impl Link {
     pub(super) fn restart(self: &Arc<Self>) {
         self.broken.store(true, Relaxed);
         let _ = self.queue.enqueue::<Arc<Self>, WORK>(self.clone());
+    }
+
+    /// Ends a session at once, for a peer that does not answer: when this returns no request of it waits any more, and the
+    /// windows are shut, so that nothing that was lent over it reaches this host's memory. All that follows from a lost
+    /// session comes in work. False if that session has ended already. May sleep.
+    pub fn end_session(self: &Arc<Self>, session: u32) -> bool {
+        {
+            let setup = self.setup.lock();
+            if self.session_id() != session {
+                return false;
+            }
+            let Some(ntb) = setup.ntb.as_ref() else {
+                return false;
+            };
+            self.close_session();
+            self.close_windows(ntb);
+        }
+        self.restart();
+        true
     }
 
     pub(super) fn set_state(&self, state: State) {
@@ -295,7 +317,7 @@ impl Link {
             min: VERSION_MIN.into(),
             max: VERSION_MAX.into(),
             slot_size: (SLOT_SIZE as u32).into(),
-            features: Features::empty().bits().into(),
+            features: Features::all().bits().into(),
             windows: plan.into(),
         };
         let scope = Scope {
@@ -309,6 +331,7 @@ impl Link {
         let peer = self.learn(
             scope.session,
             answer.version.get(),
+            shared(answer.features.get()),
             &announcement,
             &answer.windows,
         )?;
@@ -335,6 +358,7 @@ impl Link {
         &self,
         session: u32,
         version: u16,
+        features: Features,
         announcement: &Announcement,
         windows: &Windows,
     ) -> Result<Peer> {
@@ -357,6 +381,7 @@ impl Link {
             let peer = Peer {
                 session,
                 version,
+                features,
                 memory: ntb.outbound(announcement.memory_window)?,
                 mmio: ntb.outbound(windows.mmio_window)?,
                 msi: msi.base.checked_add(msi_offset).ok_or(ERANGE)?,

@@ -15,7 +15,7 @@ use devlend_protocol::{
     negotiate,
     reply_slot,
     request_slot,
-    Features,
+    shared,
     Kind,
     NoSpace,
     OfferChanged,
@@ -65,6 +65,8 @@ pub struct Incoming<'a> {
     body: &'a [u8],
     reply: &'a mut Slot,
     length: usize,
+    /// The session in which it came.
+    session: u32,
 }
 
 impl Incoming<'_> {
@@ -99,6 +101,14 @@ impl Incoming<'_> {
     /// Refuses for want of window space, with the numbers.
     pub fn no_space(&mut self, no_space: NoSpace) {
         self.length = message::encode_no_space(self.reply, &self.header, no_space);
+    }
+
+    /// Sends the reply that was set, before all that is still to be done.
+    pub fn send_now(&mut self, link: &Link) {
+        let length = core::mem::take(&mut self.length);
+        if length != 0 && link.session_id() == self.session {
+            link.answer(&self.header, self.reply, length);
+        }
     }
 
     fn refuse(&mut self, status: Status) {
@@ -197,6 +207,7 @@ fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
         body,
         reply: &mut buffers.reply,
         length: 0,
+        session,
     };
     let answer = match incoming.kind() {
         Ok(Kind::Version) => version(link, &mut incoming),
@@ -217,11 +228,7 @@ fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
         link.counters.refused.count();
         incoming.refuse(status);
     }
-    let length = incoming.length;
-
-    if link.session_id() == session {
-        link.answer(&header, &buffers.reply, length);
-    }
+    incoming.send_now(link);
 }
 
 fn event(link: &Arc<Link>, header: &ParsedHeader, body: &[u8]) {
@@ -258,14 +265,18 @@ fn version(link: &Link, incoming: &mut Incoming<'_>) -> Result<(), Status> {
         );
         return Err(Status::Version);
     };
-    if asked.slot_size.get() != SLOT_SIZE as u32
-        || Features::from_bits(asked.features.get()).is_none()
-    {
+    if asked.slot_size.get() != SLOT_SIZE as u32 {
+        dev_err!(
+            link.dev(),
+            "peer has slots of {} bytes, this host of {SLOT_SIZE}: load matching devlend modules on both\n",
+            asked.slot_size.get()
+        );
         return Err(Status::Version);
     }
+    let features = shared(asked.features.get());
     let session = link.session_id();
     let announcement = link.announced_peer().ok_or(Status::Gone)?;
-    link.learn(session, version, &announcement, &asked.windows)
+    link.learn(session, version, features, &announcement, &asked.windows)
         .map_err(|error| {
             link.complain(|| {
                 dev_err!(link.dev(), "the peer's windows make no sense ({error:?})\n")
@@ -278,7 +289,7 @@ fn version(link: &Link, incoming: &mut Incoming<'_>) -> Result<(), Status> {
     incoming.reply::<Version>(&VersionReply {
         version: version.into(),
         slot_size: (SLOT_SIZE as u32).into(),
-        features: Features::empty().bits().into(),
+        features: features.bits().into(),
         windows: plan.into(),
         ..Default::default()
     });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The lines people write into the sysfs files `lend`, `reclaim`, `borrow` and `return`.
+//! The lines people write into sysfs files: `lend`, `reclaim`, `borrow`, `return`, and numbers.
 
 use bitflags::bitflags;
 use core::fmt;
@@ -41,6 +41,8 @@ pub enum CommandError<'a> {
     Unknown(&'a [u8]),
     /// The word is there twice.
     Repeated(&'a [u8]),
+    /// The word is no decimal number.
+    Number(&'a [u8]),
 }
 
 /// Longest part of a word that is shown in a message.
@@ -65,6 +67,7 @@ impl fmt::Display for CommandError<'_> {
             Self::Address(word, error) => write!(f, "{} is no PCI address: {error}", Word(word)),
             Self::Unknown(word) => write!(f, "unknown word {}", Word(word)),
             Self::Repeated(word) => write!(f, "word {} given twice", Word(word)),
+            Self::Number(word) => write!(f, "{} is no decimal number", Word(word)),
         }
     }
 }
@@ -116,6 +119,29 @@ pub fn parse_address(line: &[u8]) -> Result<Address, CommandError<'_>> {
         None => Ok(address),
         Some(word) => Err(CommandError::Unknown(word)),
     }
+}
+
+/// Reads a line with one decimal number and nothing else.
+///
+/// # Errors
+///
+/// [`CommandError`].
+pub fn parse_number(line: &[u8]) -> Result<u64, CommandError<'_>> {
+    let mut rest = words(line);
+    let number = number(rest.next().unwrap_or(b""))?;
+    match rest.next() {
+        None => Ok(number),
+        Some(word) => Err(CommandError::Unknown(word)),
+    }
+}
+
+fn number(word: &[u8]) -> Result<u64, CommandError<'_>> {
+    // `parse` would take a sign, too.
+    core::str::from_utf8(word)
+        .ok()
+        .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))
+        .and_then(|digits| digits.parse().ok())
+        .ok_or(CommandError::Number(word))
 }
 
 #[cfg(test)]

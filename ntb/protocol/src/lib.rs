@@ -15,6 +15,7 @@
 pub mod address;
 pub mod command;
 pub mod handshake;
+pub mod keepalive;
 pub mod lease;
 pub mod message;
 pub mod ring;
@@ -30,6 +31,7 @@ pub use self::{
     },
     command::{
         parse_address,
+        parse_number,
         CommandError,
         LendCommand,
         LendWords, //
@@ -37,6 +39,13 @@ pub use self::{
     handshake::{
         Actions,
         Handshake, //
+    },
+    keepalive::{
+        Beat,
+        Keepalive,
+        Round,
+        Settings,
+        KEEPALIVE, //
     },
     lease::{
         Epoch,
@@ -117,6 +126,7 @@ pub use self::{
     status::Status,
     version::{
         negotiate,
+        shared,
         Features,
         VERSION_MAX,
         VERSION_MIN, //

@@ -15,9 +15,17 @@ const _: () = assert!(0 < VERSION_MIN && VERSION_MIN <= VERSION_MAX);
 const _: () = assert!(VERSION_MAX <= u8::MAX as u16);
 
 bitflags! {
-    /// What a host can do beyond the protocol version. Version 1 has none; a bit that is not listed here is refused.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Features: u32 {}
+    /// What a host can do beyond the protocol version. What one of the two cannot do is not done.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Features: u32 {
+        /// The host writes [`Beat`](crate::Beat)s.
+        const KEEPALIVE = 1 << 0;
+    }
+}
+
+/// What both hosts can do: of the `theirs`, bits that mean nothing to us are from the future and left alone.
+pub const fn shared(theirs: u32) -> Features {
+    Features::from_bits_truncate(theirs)
 }
 
 /// The highest version in both ranges (inclusive), `None` when there is none or a range is empty.
@@ -50,9 +58,15 @@ mod tests {
     }
 
     #[test]
-    fn unknown_features_are_refused() {
-        assert_eq!(Features::from_bits(0), Some(Features::empty()));
-        assert_eq!(Features::from_bits(1), None);
-        assert_eq!(Features::from_bits(1 << 31), None);
+    fn features_are_pinned() {
+        assert_eq!(Features::KEEPALIVE.bits(), 1);
+    }
+
+    #[test]
+    fn unknown_features_are_ignored() {
+        assert_eq!(shared(0), Features::empty());
+        assert_eq!(shared(!0), Features::all());
+        assert_eq!(shared(1 << 31), Features::empty());
+        assert_eq!(shared(1 << 31 | 1), Features::KEEPALIVE);
     }
 }

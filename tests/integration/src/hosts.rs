@@ -10,6 +10,7 @@ mod bed_itself;
 mod borrow_errors;
 mod crossing_reads;
 mod data_path;
+mod keepalive;
 mod lend_errors;
 mod lives;
 mod pair;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         data_path::CASES,
         using::CASES,
         lives::CASES,
+        keepalive::CASES,
         unplug::CASES,
         plans::CASES,
         two_devices::CASES,

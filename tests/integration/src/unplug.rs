@@ -37,7 +37,7 @@ pub const CASES: &[Case] = &[
 const IOMEM: &str = "cat /proc/iomem";
 
 /// Reads from the disk until it fails.
-fn keep_reading(host: &Host, borrowed: &Borrowed<'_>) -> Result<()> {
+pub fn keep_reading(host: &Host, borrowed: &Borrowed<'_>) -> Result<()> {
     host.sh_ok(&format!(
         "dd if={} of=/dev/null bs=64k iflag=direct >/dev/null 2>&1 & sleep 0.5; kill -0 $!",
         borrowed.disk
@@ -46,7 +46,7 @@ fn keep_reading(host: &Host, borrowed: &Borrowed<'_>) -> Result<()> {
 }
 
 /// Nothing of the device is left.
-fn check_gone(pair: &Pair<'_>, address: &str) -> Result<()> {
+pub fn check_gone(pair: &Pair<'_>, address: &str) -> Result<()> {
     ensure!(
         !pair.borrower.has_device(address)?,
         "{address} is still there"
@@ -60,7 +60,7 @@ fn check_gone(pair: &Pair<'_>, address: &str) -> Result<()> {
 }
 
 /// The borrower's driver of the NTB and devlend are there again: so must be the device.
-fn borrow_again(pair: &Pair<'_>) -> Result<()> {
+pub fn borrow_again(pair: &Pair<'_>) -> Result<()> {
     for link in [&pair.at_lender, &pair.at_borrower] {
         link.wait_state("up", Duration::from_secs(30))?;
     }

@@ -90,12 +90,35 @@ fn borrow_takes_an_address_only() {
     );
 }
 
+#[test]
+fn numbers() {
+    for (line, expected) in [
+        ("0", Some(0)),
+        (" 1000\n", Some(1000)),
+        ("18446744073709551615", Some(u64::MAX)),
+        ("18446744073709551616", None),
+        ("", None),
+        ("+1", None),
+        ("-1", None),
+        ("0x10", None),
+        ("1 2", None),
+        ("1\u{661}", None),
+    ] {
+        assert_eq!(parse_number(line.as_bytes()).ok(), expected, "{line:?}");
+    }
+    assert_eq!(
+        parse_number(b"ten").unwrap_err().to_string(),
+        "\"ten\" is no decimal number"
+    );
+}
+
 proptest! {
     #[test]
     fn arbitrary_lines_are_no_trouble(line in prop::collection::vec(any::<u8>(), 0..300)) {
         for message in [
             LendCommand::parse(&line).err().map(|error| error.to_string()),
             parse_address(&line).err().map(|error| error.to_string()),
+            parse_number(&line).err().map(|error| error.to_string()),
         ].into_iter().flatten() {
             prop_assert!(message.len() < 4 * SHOWN + 100);
             prop_assert!(message.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
