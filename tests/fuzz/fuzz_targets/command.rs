@@ -5,7 +5,10 @@
 #![no_main]
 
 use devlend_protocol::{
-    command::parse_address,
+    command::{
+        parse_address,
+        parse_number, //
+    },
     Address,
     LendCommand, //
 };
@@ -14,7 +17,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|line: &[u8]| {
     let errors = [
         LendCommand::parse(line).err(),
-        parse_address(line).err(), //
+        parse_address(line).err(),
+        parse_number(line).err(), //
     ];
     for error in errors.into_iter().flatten() {
         let message = error.to_string();
