@@ -9,7 +9,7 @@
 //! face the cable (EM). [`Bridge`] is the state of both.
 //!
 //! What reaches the peer: a window, the doorbells (IM_DOORBELL sets a bit of the *peer's* IM_INT_STATUS) and B2B_SPAD
-//! (written into the *peer's* scratchpads). What a host lets its peer's window see is held in its *own* XBASE and XLMT.
+//! (the *peer's* scratchpads). What a host lets its peer's window see is held in its *own* XBASE and XLMT.
 //!
 //! Decisions where the driver leaves room or the hardware is not documented:
 //!
@@ -23,8 +23,9 @@
 //!   BAR, EMBARnXLMT from EMBARn, and the lower of both holds. A limit that is not within its BAR closes the window, which
 //!   is what the driver means by the value it starts with; the ancestor opens it wholly then.
 //! - Translations and limits are in units of 4 KiB; address bits within the BAR are not held by a translation.
-//! - Each bridge has its own scratchpads, as EM_SPAD too. B2B_SPAD reads as what was last written to it, whatever became of
-//!   that. A reset of a host clears its scratchpads.
+//! - Each bridge has its own scratchpads, as EM_SPAD too. B2B_SPAD reads and writes the peer's; where it does not get there,
+//!   it reads as ones. (The ancestor's data sheet only speaks of writes. The driver reads there, and `ntb_perf` waits for
+//!   the peer to clear what it has been told.) A reset of a host clears its scratchpads.
 //! - A doorbell interrupts when its pending and enabled state rises, not again while it stays set. INTVEC names the vector
 //!   of each bit of IM_INT_STATUS; a vector that does not exist is not signalled.
 //! - EM_DOORBELL rings the host's own doorbells. EM_INT_STATUS is for a host on the other side of a single bridge, and

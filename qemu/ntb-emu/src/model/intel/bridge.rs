@@ -312,12 +312,14 @@ impl Bridge {
         let Some(place) = registers::find(offset) else {
             return 0;
         };
-        let at = match place.register.role {
-            Role::OuterScratchpads => same_byte(place, Role::Scratchpads),
-            _ => Some(offset),
+        let (owner, at) = match place.register.role {
+            Role::PeerScratchpads if !self.registers_reach(side) => return 0xff,
+            Role::PeerScratchpads => (side.peer(), same_byte(place, Role::Scratchpads)),
+            Role::OuterScratchpads => (side, same_byte(place, Role::Scratchpads)),
+            _ => (side, Some(offset)),
         };
         at.and_then(|at| usize::try_from(at).ok())
-            .and_then(|at| self.sides[side].values.get(at))
+            .and_then(|at| self.sides[owner].values.get(at))
             .copied()
             .unwrap_or(0)
     }
@@ -338,11 +340,10 @@ impl Bridge {
                     *slot &= !set;
                 }
             }
+            Role::PeerScratchpads if !self.registers_reach(side) => {}
             Role::PeerScratchpads => {
-                self.hold(side, Some(offset), mask, byte);
-                if self.registers_reach(side) {
-                    self.hold(side.peer(), same_byte(place, Role::Scratchpads), mask, byte);
-                }
+                let offset = same_byte(place, Role::Scratchpads);
+                self.hold(side.peer(), offset, mask, byte);
             }
             Role::OuterScratchpads => {
                 self.hold(side, same_byte(place, Role::Scratchpads), mask, byte);

@@ -21,11 +21,11 @@ pub(super) enum Role {
     Disable,
     /// The vector of each of them.
     Vectors,
-    /// What the peer has to say.
+    /// Scratchpads.
     Scratchpads,
     /// Ring the peer.
     Doorbells,
-    /// What the peer is told.
+    /// The peer's scratchpads.
     PeerScratchpads,
     /// Where a BAR of this bridge begins between the bridges, as seen from here: 0 is the registers', then the windows'.
     OuterBase(usize),
