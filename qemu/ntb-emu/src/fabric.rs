@@ -58,10 +58,10 @@ impl Fabric {
         }
     }
 
-    /// Gives up on what has not been answered in time; to be called often.
-    pub fn expire(&self) {
+    /// Lets time pass on all links; to be called about ten times a second.
+    pub fn tick(&self) {
         for link in &self.links {
-            link.expire();
+            link.tick();
         }
     }
 }

@@ -194,8 +194,11 @@ impl Link {
         }
     }
 
-    /// Gives up on what has not been answered in time; to be called often.
-    pub fn expire(&self) {
+    /// Lets time pass: goes on with what takes the hardware a while, and gives up on what has not been answered in time. To
+    /// be called about ten times a second.
+    pub fn tick(&self) {
+        let effect = self.model().tick();
+        self.fire(effect);
         for side in Side::BOTH {
             if let Some(connection) = self.end(side).connection() {
                 for question in connection.overdue(FORWARD_TIMEOUT) {

@@ -99,6 +99,11 @@ pub trait Model: Debug + Send {
     /// hardware would.
     fn set_cable(&mut self, connected: bool) -> Effect;
 
+    /// A tenth of a second has passed, or a little more.
+    fn tick(&mut self) -> Effect {
+        Effect::default()
+    }
+
     /// Whether both hosts are there and the cable is in.
     fn link(&self) -> bool;
 

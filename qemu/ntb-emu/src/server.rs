@@ -23,7 +23,7 @@ use crate::session::{serve, Ended};
 use crate::side::Side;
 use crate::topology::Topology;
 
-/// How often unanswered reads and stuck interrupts are looked for; they are given up at most this much late.
+/// How often time is looked at; unanswered reads and stuck interrupts are given up at most this much late.
 const TICK: Duration = Duration::from_millis(100);
 /// Most connections to one socket at once; of those for a host, all but one have not said anything yet.
 const MAX_CONNECTIONS: usize = 16;
@@ -71,7 +71,7 @@ impl Server {
         })?;
         spawn("clock", move || loop {
             thread::sleep(TICK);
-            fabric.expire();
+            fabric.tick();
         })?;
         Ok(server)
     }

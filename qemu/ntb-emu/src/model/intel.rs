@@ -13,10 +13,11 @@
 //!
 //! Decisions where the driver leaves room or the hardware is not documented:
 //!
-//! - The link is up if both hosts are there, the cable is in, and neither NTBCNTL has DISABLE. DISABLE is set by a reset:
-//!   a host without a driver has no link. When the link changes, LINK_STATUS in configuration space does, and bit 32 of
-//!   IM_INT_STATUS is set, on both sides. A link that goes and comes before the driver has read LINK_STATUS is not
-//!   noticed by the driver; there is no second event, here as there.
+//! - The link comes up if both hosts are there, the cable is in, and neither NTBCNTL has DISABLE; training takes it a tenth
+//!   of a second or two. It goes down at once. (`ntb_transport` counts on that: it enables the link, and forgets a link that
+//!   comes up before it has looked.) DISABLE is set by a reset: a host without a driver has no link.
+//! - When the link changes, LINK_STATUS in configuration space does, and bit 32 of IM_INT_STATUS is set, on both sides. A
+//!   link that goes and comes before the driver has read LINK_STATUS is not noticed by the driver, here as there.
 //! - Without a link, or if the ends do not fit (SPCICMD of one side is no bus master, that of the other does not take
 //!   memory accesses, or one's EMBARnXBASE is not the other's EMBARn), nothing arrives, doorbells and scratchpads included.
 //! - A limit is an address. A window is open from its base to there: IMBARnXLMT counts from the address of the host's own
@@ -53,6 +54,9 @@ pub const IDENTITY: Identity = Identity {
 pub const WINDOWS: usize = 2;
 /// Interrupt vectors, and bits of IM_INT_STATUS: one a doorbell, then the link's.
 pub const VECTORS: usize = 33;
+
+/// Ticks that training takes: one could follow at once.
+const TRAINING: u8 = 2;
 
 /// Where in configuration space the sizes of the BARs are, each as the exponent of a power of two: those that face the
 /// host, then those that face the cable.

@@ -157,7 +157,7 @@ fn a_read_that_is_not_answered_is_given_up_and_its_late_answer_dropped() {
         move || {
             for _ in 0..20 {
                 std::thread::sleep(Duration::from_millis(100));
-                ntb.expire();
+                ntb.tick();
             }
         }
     });

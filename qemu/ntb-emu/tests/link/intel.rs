@@ -67,6 +67,9 @@ fn link_doorbell_and_window() {
     for client in [&mut a, &mut b] {
         client.write(0, NTBCNTL, &0x154u32.to_le_bytes());
     }
+    assert_eq!(link_status(&mut a), [0, 0]);
+    ntb.tick();
+    ntb.tick();
     for event in &events {
         wait_for(event);
     }

@@ -3,7 +3,7 @@
 //! The state of both sides, and what reads and writes do to it.
 
 use super::registers::{self, Place, Register, Role, END, LINK, MASTER, MEMORY, REGISTERS};
-use super::{config, layout, LINK_ACTIVE, LINK_STATUS, VECTORS};
+use super::{config, layout, LINK_ACTIVE, LINK_STATUS, TRAINING, VECTORS};
 use crate::layout::Layout;
 use crate::model::{Blocked, Effect, Model, Opening, Presence, Window, WindowError};
 use crate::pci_config::ConfigSpace;
@@ -100,6 +100,8 @@ pub struct Bridge {
     layout: Layout,
     config: PerSide<ConfigSpace>,
     presence: Presence,
+    /// Ticks of training that the link has behind it.
+    trained: u8,
     sides: PerSide<State>,
     fixed: Vec<bool>,
 }
@@ -116,6 +118,7 @@ impl Bridge {
             config: PerSide(Side::BOTH.map(|side| config(side, &layout))),
             layout,
             presence: Presence::default(),
+            trained: 0,
             sides: PerSide(Side::BOTH.map(|_| State::new())),
             fixed: windows.iter().map(|window| window.direct).collect(),
         })
@@ -123,6 +126,11 @@ impl Bridge {
 
     /// Whether the link is up.
     pub fn active(&self) -> bool {
+        self.wanted() && self.trained == TRAINING
+    }
+
+    /// Whether nothing keeps the link from coming up.
+    fn wanted(&self) -> bool {
         self.presence.link() && Side::BOTH.iter().all(|side| self.sides[*side].enabled())
     }
 }
@@ -151,6 +159,14 @@ impl Model for Bridge {
 
     fn set_cable(&mut self, connected: bool) -> Effect {
         self.change(|bridge| bridge.presence.set_cable(connected))
+    }
+
+    fn tick(&mut self) -> Effect {
+        self.change(|bridge| {
+            if bridge.wanted() && bridge.trained < TRAINING {
+                bridge.trained += 1;
+            }
+        })
     }
 
     fn link(&self) -> bool {
@@ -260,6 +276,9 @@ impl Bridge {
 
     /// Shows both sides the link as it is, and tells those to whom that is news.
     fn follow_link(&mut self) {
+        if !self.wanted() {
+            self.trained = 0;
+        }
         let active = self.active();
         for side in Side::BOTH {
             let state = &mut self.sides[side];

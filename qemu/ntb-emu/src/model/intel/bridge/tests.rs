@@ -122,9 +122,15 @@ fn poll_link(bridge: &mut Bridge, side: Side) -> u16 {
     link_status(bridge, side)
 }
 
-/// As a client's `ntb_link_enable` and `ntb_link_disable` leave NTBCNTL.
+/// Lets enough time pass for a link to come up.
+fn train(bridge: &mut Bridge) -> Effect {
+    (0..TRAINING).fold(Effect::default(), |effect, _| effect.and(bridge.tick()))
+}
+
+/// As a client's `ntb_link_enable` and `ntb_link_disable` leave NTBCNTL, and what comes of it.
 fn enable(bridge: &mut Bridge, side: Side) -> Effect {
-    write32(bridge, side, NTBCNTL, 0x154)
+    none(write32(bridge, side, NTBCNTL, 0x154));
+    train(bridge)
 }
 
 fn disable(bridge: &mut Bridge, side: Side) -> Effect {
@@ -262,8 +268,9 @@ fn the_link_needs_both_hosts_both_drivers_and_the_cable() {
     for side in Side::BOTH {
         none(write64(&mut bridge, side, INT_DISABLE, 0));
     }
+    none(bridge.attach(S));
     // Vector 0 is the link's after a reset.
-    assert_eq!(both(bridge.attach(S)), (1, 1));
+    assert_eq!(both(train(&mut bridge)), (1, 1));
     for side in Side::BOTH {
         assert_eq!(read64(&bridge, side, STATUS), 1 << 32);
         assert_eq!(poll_link(&mut bridge, side), UP);
@@ -282,6 +289,7 @@ fn the_link_needs_both_hosts_both_drivers_and_the_cable() {
     assert!(!bridge.active());
     assert_eq!(link_status(&bridge, P), 0);
     none(bridge.set_cable(true));
+    none(train(&mut bridge));
     assert_eq!(
         poll_link(&mut bridge, P),
         UP,
@@ -289,6 +297,26 @@ fn the_link_needs_both_hosts_both_drivers_and_the_cable() {
     );
     none(write32(&mut bridge, P, NTBCNTL, 0x154 | 1));
     assert_eq!(link_status(&bridge, P), UP, "CFG_LOCK is no obstacle");
+}
+
+#[test]
+fn a_link_needs_time_to_come_up_and_none_to_go_down() {
+    let mut bridge = linked();
+    let down = disable(&mut bridge, P);
+    assert_eq!(both(down), (LINK_VECTOR, LINK_VECTOR));
+    assert_eq!(poll_link(&mut bridge, P), 0);
+    assert_eq!(poll_link(&mut bridge, S), 0);
+    for _ in 0..3 {
+        none(write32(&mut bridge, P, NTBCNTL, 0x154));
+        none(bridge.tick());
+        assert!(!bridge.active());
+        none(disable(&mut bridge, P));
+    }
+    none(write32(&mut bridge, P, NTBCNTL, 0x154));
+    none(bridge.tick());
+    assert_eq!(both(bridge.tick()), (LINK_VECTOR, LINK_VECTOR));
+    none(bridge.tick());
+    assert_eq!(poll_link(&mut bridge, S), UP);
 }
 
 #[test]
@@ -636,7 +664,8 @@ fn a_pulled_cable_leaves_registers_alone() {
         assert_eq!(poll_link(&mut bridge, side), 0);
         assert!(bridge.ready(side));
     }
-    assert_eq!(both(bridge.set_cable(true)), (LINK_VECTOR, LINK_VECTOR));
+    none(bridge.set_cable(true));
+    assert_eq!(both(train(&mut bridge)), (LINK_VECTOR, LINK_VECTOR));
     assert_eq!(bridge.translate(P, 0, 0, 4), Ok(0x10_0000));
 }
 
@@ -722,7 +751,7 @@ proptest! {
     /// However host, driver and cable come and go, a side that has been told of the link last knows it as it is, once it
     /// looks; and a side with nothing to look at is told of a change.
     #[test]
-    fn no_change_of_the_link_is_missed(steps in proptest::collection::vec((0u8..6, any::<bool>(), any::<bool>()), 1..60)) {
+    fn no_change_of_the_link_is_missed(steps in proptest::collection::vec((0u8..7, any::<bool>(), any::<bool>()), 1..60)) {
         let mut bridge = bridge();
         let mut known = [0; 2];
         for side in Side::BOTH {
@@ -732,12 +761,13 @@ proptest! {
         for (step, primary, look) in steps {
             let side = if primary { P } else { S };
             let effect = match step {
-                0 => enable(&mut bridge, side),
+                0 => write32(&mut bridge, side, NTBCNTL, 0x154),
                 1 => disable(&mut bridge, side),
                 2 => bridge.set_cable(true),
                 3 => bridge.set_cable(false),
                 4 => bridge.attach(side),
-                _ => bridge.detach(side),
+                5 => bridge.detach(side),
+                _ => train(&mut bridge),
             };
             for side in Side::BOTH {
                 if effect.vectors(side) != 0 {
@@ -745,7 +775,7 @@ proptest! {
                     prop_assert!(read64(&bridge, side, STATUS) & LINK != 0);
                 }
             }
-            if step >= 4 {
+            if step == 4 || step == 5 {
                 // It starts anew.
                 probe(&mut bridge, side);
                 known[usize::from(side == S)] = link_status(&bridge, side);
