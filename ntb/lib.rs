@@ -21,3 +21,4 @@ pub mod root;
 pub mod shown;
 pub mod sysfs;
 pub mod ticker;
+pub mod uevent;

@@ -33,7 +33,7 @@ fn raw(device: &Device) -> *mut bindings::pci_dev {
     core::ptr::from_ref(device).cast_mut().cast()
 }
 
-fn raw_dev(device: &Device) -> *mut bindings::device {
+pub(crate) fn raw_dev(device: &Device) -> *mut bindings::device {
     // SAFETY: `device` is a valid `struct pci_dev`, which embeds its `struct device`.
     unsafe { &raw mut (*raw(device)).dev }
 }
@@ -180,6 +180,12 @@ pub fn bars(device: &Device) -> [Bar; BARS] {
             address,
         }
     })
+}
+
+/// Whether the function answers at all.
+pub fn is_present(device: &Device) -> bool {
+    // SAFETY: `device` is a valid `struct pci_dev`.
+    unsafe { bindings::pci_device_is_present(raw(device)) }
 }
 
 /// Whether an IOMMU translates what the device reads and writes: it reaches only what is mapped for it.

@@ -11,7 +11,10 @@ use crate::link::{
     Incoming,
     Link, //
 };
-use devlend_protocol::Status;
+use devlend_protocol::{
+    RevokeReason,
+    Status, //
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -46,8 +49,11 @@ pub trait Borrower: Send + Sync {
     /// The peer's offers have changed.
     fn offers_changed(&self, link: &Arc<Link>);
 
-    /// The peer takes a lease back, or has.
-    fn revoked(&self, link: &Arc<Link>, address: u32, epoch: u32);
+    /// The peer has taken a lease back; no reason: it gave one we do not know.
+    fn revoked(&self, link: &Arc<Link>, address: u32, epoch: u32, reason: Option<RevokeReason>);
+
+    /// The peer wants a device back within so many seconds.
+    fn take_back(&self, link: &Arc<Link>, address: u32, epoch: u32, seconds: u32);
 }
 
 global_lock! {

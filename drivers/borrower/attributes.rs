@@ -41,6 +41,18 @@ impl Files {
             [
                 sysfs_write!(c"borrow", command::borrow),
                 sysfs_write!(c"return", command::give_back),
+                sysfs_read!(c"leases_begun", |remote, page| {
+                    writeln!(page, "{}", remote.counters.begun.get())
+                }),
+                sysfs_read!(c"leases_ended", |remote, page| {
+                    writeln!(page, "{}", remote.counters.ended.get())
+                }),
+                sysfs_read!(c"leases_lost", |remote, page| {
+                    writeln!(page, "{}", remote.counters.lost.get())
+                }),
+                sysfs_read!(c"take_backs_asked", |remote, page| {
+                    writeln!(page, "{}", remote.counters.asked.get())
+                }),
             ],
         )?;
         Ok(Self { commands, offers })

@@ -92,7 +92,7 @@ pub(crate) fn borrow(remote: &Arc<Remote>, line: &[u8]) -> Result {
         .peer()
         .is_ok_and(|now| now.session == peer.session);
     if !is_same {
-        offer.lose();
+        offer.lose("link lost");
         return Err(enotconn());
     }
     Ok(())
@@ -114,6 +114,6 @@ pub(crate) fn give_back(remote: &Arc<Remote>, line: &[u8]) -> Result {
         );
         return Err(ENOENT);
     }
-    offer.give_back();
+    offer.give_back("returned");
     remote.wait_for_end(&offer)
 }

@@ -3,6 +3,7 @@
 //! The borrower, as the links see it. Nothing here waits for a peer: what has to is queued.
 
 use crate::remote::Remote;
+use devlend_protocol::RevokeReason;
 use kernel::{
     new_mutex,
     prelude::*,
@@ -113,9 +114,16 @@ impl Borrower for Follower {
         }
     }
 
-    fn revoked(&self, link: &Arc<Link>, address: u32, epoch: u32) {
+    fn revoked(&self, link: &Arc<Link>, address: u32, epoch: u32, reason: Option<RevokeReason>) {
         if let Some(remote) = self.remote(link) {
-            remote.revoke(address.into(), epoch);
+            let why = reason.map_or("taken back", RevokeReason::as_str);
+            remote.revoke(address.into(), epoch, why);
+        }
+    }
+
+    fn take_back(&self, link: &Arc<Link>, address: u32, epoch: u32, seconds: u32) {
+        if let Some(remote) = self.remote(link) {
+            remote.take_back(address.into(), epoch, seconds);
         }
     }
 }

@@ -15,6 +15,8 @@ mod borrowed;
 #[deny(unsafe_code)]
 mod command;
 #[deny(unsafe_code)]
+mod events;
+#[deny(unsafe_code)]
 mod follower;
 #[deny(unsafe_code)]
 mod offer;

@@ -5,6 +5,7 @@
 use crate::{
     attributes,
     borrowed::Borrowed,
+    events,
     remote::Remote, //
 };
 use devlend_protocol::{
@@ -72,6 +73,8 @@ enum Phase {
 struct Held {
     borrowed: Arc<Borrowed>,
     phase: Phase,
+    /// Why it ends, once that is known.
+    why: Option<&'static str>,
 }
 
 /// What the lender says the device is.
@@ -194,17 +197,21 @@ impl Offer {
             *lease = Some(Held {
                 borrowed,
                 phase: Phase::New,
+                why: None,
             });
             self.set_state(State::Borrowing);
         }
+        self.remote.counters.begun.count();
+        self.event("lease-begun", None);
         let _ = self.remote.queue.enqueue::<Arc<Self>, ATTACH>(self.clone());
     }
 
     /// The device is lost: it fails at once, and is removed in a work item. May sleep, but not for long.
-    pub(crate) fn lose(self: &Arc<Self>) {
+    pub(crate) fn lose(self: &Arc<Self>, why: &'static str) {
         let borrowed = {
-            let lease = self.lease.lock();
-            let Some(held) = &*lease else { return };
+            let mut lease = self.lease.lock();
+            let Some(held) = &mut *lease else { return };
+            held.why.get_or_insert(why);
             self.set_state(State::Lost);
             held.borrowed.clone()
         };
@@ -219,12 +226,13 @@ impl Offer {
     }
 
     /// Has the device removed and returned, in a work item. False if that is under way, or if there is none.
-    pub(crate) fn give_back(self: &Arc<Self>) -> bool {
+    pub(crate) fn give_back(self: &Arc<Self>, why: &'static str) -> bool {
         {
             let mut lease = self.lease.lock();
             match &mut *lease {
                 Some(held) if matches!(held.phase, Phase::New | Phase::InUse) => {
                     held.phase = Phase::Returning;
+                    held.why.get_or_insert(why);
                 }
                 _ => return false,
             }
@@ -282,22 +290,67 @@ impl Offer {
             }
             lease.take()
         };
+        let is_lost = borrowed.is_gone();
+        let why = held.as_ref().and_then(|held| held.why);
+        let why = why.unwrap_or(if is_lost { "no answer" } else { "returned" });
+        self.remote.counters.ended.count();
+        if is_lost {
+            self.remote.counters.lost.count();
+        }
+        let epoch = borrowed.shadow.scope().epoch;
+        dev_info!(
+            self.remote.link.dev(),
+            "lease of {}, epoch {epoch} ended: {why}\n",
+            Shown(self.address)
+        );
+        let link = &self.remote.link;
+        events::send(
+            link,
+            "lease-ended",
+            self.address,
+            Some(epoch),
+            Some(why),
+            None,
+        );
         drop(held);
         drop(borrowed);
         self.remote.lease_ended();
+    }
+
+    fn event(&self, event: &str, seconds: Option<u32>) {
+        events::send(
+            &self.remote.link,
+            event,
+            self.address,
+            self.epoch(),
+            None,
+            seconds,
+        );
+    }
+
+    /// The lender wants the device: it gets it in good order, however much time there is for that.
+    pub(crate) fn take_back(self: &Arc<Self>, seconds: u32) {
+        self.remote.counters.asked.count();
+        self.event("take-back", Some(seconds));
+        self.give_back("asked for");
     }
 
     /// Shows the offer in sysfs. May sleep.
     pub(crate) fn show(self: &Arc<Self>, offers: &Dir) -> Result {
         let dir = attributes::add_offer(offers, self)?;
         *self.dir.lock() = Some(dir);
+        self.event("offer-added", None);
         Ok(())
     }
 
     /// Takes the offer out of sysfs. May sleep.
     pub(crate) fn hide(&self) {
         let dir = self.dir.lock().take();
+        let was_shown = dir.is_some();
         drop(dir);
+        if was_shown {
+            self.event("offer-gone", None);
+        }
     }
 }
 
@@ -321,15 +374,16 @@ impl WorkItem<ATTACH> for Offer {
                 if this.change_state(State::Borrowing, State::Borrowed) {
                     dev_info!(
                         this.remote.link.dev(),
-                        "borrowed {} as {}\n",
+                        "borrowed {} as {}, epoch {}\n",
                         Shown(this.address),
-                        borrowed.bus.address()
+                        borrowed.bus.address(),
+                        borrowed.shadow.scope().epoch
                     );
                 }
             }
             Err(error) => {
                 // Otherwise it was removed meanwhile.
-                if this.give_back() {
+                if this.give_back("cannot be added") {
                     dev_err!(
                         this.remote.link.dev(),
                         "borrowed {}, but it cannot be added ({error:?}); giving it back\n",

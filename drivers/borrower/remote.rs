@@ -9,6 +9,7 @@ use crate::{
     attributes,
     bar::Bar,
     borrowed::Borrowed,
+    events::Counters,
     offer::Offer, //
 };
 use devlend_protocol::{
@@ -52,6 +53,8 @@ pub(crate) struct Remote {
     /// One borrow or return at a time.
     #[pin]
     pub(crate) commands: Mutex<()>,
+    /// What has happened over the link.
+    pub(crate) counters: Counters,
     #[pin]
     offers: Mutex<KVec<Arc<Offer>>>,
     /// The NTB's BAR in which all that is borrowed lies.
@@ -81,6 +84,7 @@ impl Remote {
                 link,
                 queue,
                 commands <- new_mutex!((), "devlend_commands"),
+                counters: Counters::default(),
                 offers <- new_mutex!(KVec::new(), "devlend_offers"),
                 bar,
                 files <- new_mutex!(None, "devlend_files"),
@@ -125,20 +129,34 @@ impl Remote {
     /// The link is down: what is borrowed is lost, at once for everybody who asks; removing it is queued.
     pub(crate) fn lose_all(self: &Arc<Self>) {
         for offer in self.offers.lock().iter() {
-            offer.lose();
+            offer.lose("link lost");
         }
         // What is not borrowed is offered no longer.
         self.refresh();
     }
 
     /// The lender has taken a lease back.
-    pub(crate) fn revoke(&self, address: Address, epoch: u32) {
+    pub(crate) fn revoke(&self, address: Address, epoch: u32, why: &'static str) {
         if let Some(offer) = self
             .find(address)
             .filter(|offer| offer.epoch() == Some(epoch))
         {
-            offer.lose();
+            offer.lose(why);
         }
+    }
+
+    /// The lender wants a device back: it gets it in good order, however much time there is for that.
+    pub(crate) fn take_back(&self, address: Address, epoch: u32, seconds: u32) {
+        let offer = self.find(address);
+        let Some(offer) = offer.filter(|offer| offer.epoch() == Some(epoch)) else {
+            return;
+        };
+        dev_warn!(
+            self.link.dev(),
+            "the lender wants {} back within {seconds} s, epoch {epoch}: giving it back\n",
+            ntb::shown::Shown(address)
+        );
+        offer.take_back(seconds);
     }
 
     /// Takes everything away: for the end of the link or of the module. Sleeps for as long as drivers take to let go.

@@ -7,6 +7,7 @@ use crate::{
         self,
         Commands, //
     },
+    events::COUNTERS,
     offer::Offer,
     registry, //
 };
@@ -64,6 +65,21 @@ impl Tree {
             &commands,
             [
                 sysfs_write!(c"lend", |commands, line| command::lend(commands, line)),
+                sysfs_read!(c"leases_begun", |_, page| {
+                    writeln!(page, "{}", COUNTERS.begun.get())
+                }),
+                sysfs_read!(c"leases_ended", |_, page| {
+                    writeln!(page, "{}", COUNTERS.ended.get())
+                }),
+                sysfs_read!(c"leases_lost", |_, page| {
+                    writeln!(page, "{}", COUNTERS.lost.get())
+                }),
+                sysfs_read!(c"take_backs_asked", |_, page| {
+                    writeln!(page, "{}", COUNTERS.asked.get())
+                }),
+                sysfs_read!(c"take_backs_forced", |_, page| {
+                    writeln!(page, "{}", COUNTERS.forced.get())
+                }),
                 sysfs_write!(c"reclaim", |commands, line| command::reclaim(
                     commands, line
                 )),
@@ -94,17 +110,17 @@ pub(crate) fn add_offer(address: Address) -> Result<Dir> {
         [
             sysfs_read!(c"state", |address, page| {
                 show(*address, page, |offer, page| {
-                    let state = if offer.is_taken() { "lent" } else { "offered" };
+                    let state = match offer.lease.is_free() {
+                        true => "offered",
+                        false if offer.lease.is_wanted() => "wanted",
+                        false => "lent",
+                    };
                     writeln!(page, "{state}")
                 })
             }),
             sysfs_read!(c"epoch", |address, page| {
                 show(*address, page, |offer, page| {
-                    writeln!(
-                        page,
-                        "{}",
-                        offer.lease.holder().map_or(0, |holder| holder.epoch.get())
-                    )
+                    writeln!(page, "{}", offer.epoch())
                 })
             }),
             sysfs_read!(c"isolation", |address, page| {

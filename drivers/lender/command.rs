@@ -7,20 +7,37 @@ use crate::{
         self,
         Lending, //
     },
+    events,
     previous::Previous,
-    registry,
-    serve, //
+    registry, serve,
+    watch::{
+        Waited,
+        Watch, //
+    },
 };
 use devlend_protocol::{
     Address,
+    Features,
     LendCommand,
-    LendWords, //
+    LendWords,
+    ReclaimCommand,
+    RevokeReason,
+    TakeBack, //
 };
 use kernel::{
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Mutex, //
+    },
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
     },
 };
 use ntb::{
@@ -29,7 +46,7 @@ use ntb::{
     shown::Shown, //
 };
 
-/// One command at a time.
+/// One command at a time, but for the time in which one waits for a borrower.
 pub(crate) type Commands = Mutex<()>;
 
 fn parse(line: &[u8]) -> Result<LendCommand> {
@@ -100,33 +117,152 @@ fn is_ntb(at: Address) -> bool {
     found
 }
 
-/// Takes a device back, and gives it to its previous driver. Sleeps for as long as that takes to bind.
+/// Takes a device back, and gives it to its previous driver. Sleeps until the borrower has given it back or the deadline is
+/// over, and for as long as the driver takes to bind.
 pub(crate) fn reclaim(commands: &Commands, line: &[u8]) -> Result {
-    let LendCommand { address, words } = parse(line)?;
+    let ReclaimCommand { address, deadline } = ReclaimCommand::parse(line).map_err(|error| {
+        pr_err!(
+            "{}; expected \"DDDD:BB:DD.F [force] [deadline=SECONDS]\"\n",
+            Shown(error)
+        );
+        EINVAL
+    })?;
+    let Some(seconds) = deadline else {
+        let _one = commands.lock();
+        return take(address, RevokeReason::Reclaimed).map_err(|_| not_lent(address));
+    };
+
+    let watch = want(commands, address)?;
+    ask(address, seconds);
+    let start = Instant::<Monotonic>::now();
+    // Nothing is locked meanwhile: another command may take the device at once.
+    let waited = watch.wait(Delta::from_secs(seconds.into()), || {
+        CLOSING.load(Relaxed) || !is_lent(address)
+    });
+    let waited_ms = start.elapsed().as_millis();
+    if waited == Waited::Signal {
+        unwant(address);
+        return Err(EINTR);
+    }
+
     let _one = commands.lock();
-    reclaim_offer(address, words.contains(LendWords::FORCE))
+    if is_lent(address) {
+        pr_warn!(
+            "{}: its borrower has not given it back within {waited_ms} ms: taking it\n",
+            Shown(address)
+        );
+    } else if waited_ms != 0 {
+        pr_info!(
+            "{}: its borrower has given it back after {waited_ms} ms\n",
+            Shown(address)
+        );
+    }
+    match take(address, RevokeReason::Forced) {
+        // Somebody was faster.
+        Err(error) if error == ENODEV => Ok(()),
+        taken => taken,
+    }
 }
 
-fn reclaim_offer(address: Address, force: bool) -> Result {
-    let (device, previous) = {
+/// Keeps everybody from opening an offer.
+fn want(commands: &Commands, address: Address) -> Result<Arc<Watch>> {
+    let _one = commands.lock();
+    let mut registry = registry::lock();
+    let offer = registry.find(address).ok_or_else(|| not_lent(address))?;
+    if !offer.lease.want() {
+        dev_err!(
+            offer.dev(),
+            "is being taken back already; add \"force\" to do it now\n"
+        );
+        return Err(EBUSY);
+    }
+    Ok(offer.watch.clone())
+}
+
+/// Lets others open it again.
+fn unwant(address: Address) {
+    if let Some(offer) = registry::lock().find(address) {
+        offer.lease.unwant();
+        dev_info!(offer.dev(), "is not taken back: interrupted\n");
+    }
+    serve::announce(address);
+}
+
+/// Asks the borrower, if there is one, to give a device back.
+fn ask(address: Address, seconds: u16) {
+    let asked = {
         let mut registry = registry::lock();
         let Some(offer) = registry.find(address) else {
-            pr_err!("{}: is not lent\n", Shown(address));
-            return Err(ENODEV);
+            return;
         };
-        if offer.lease.holder().is_some() && !force {
-            dev_err!(
-                offer.dev(),
-                "is borrowed; return it there first, or add \"force\"\n"
-            );
-            return Err(EBUSY);
-        }
+        let link = offer.active.as_ref().map(|active| active.link.clone());
+        let Some((holder, link)) = offer.lease.holder().zip(link) else {
+            return;
+        };
+        dev_info!(
+            offer.dev(),
+            "asking link {} to give it back within {seconds} s, epoch {}\n",
+            link.name(),
+            holder.epoch.get()
+        );
+        (offer.device.clone(), holder.epoch.get(), link)
+    };
+    let (device, epoch, link) = asked;
+    events::asked(&device, address, &link, epoch, seconds);
+    let understands = link
+        .peer()
+        .is_ok_and(|peer| peer.features.contains(Features::TAKE_BACK));
+    let event = TakeBack {
+        address: u32::from(address).into(),
+        seconds: u32::from(seconds).into(),
+    };
+    if !understands || link.notify(epoch, &event).is_err() {
+        dev_warn!(
+            link.dev(),
+            "the borrower cannot be asked: waiting for {} to be returned\n",
+            Shown(address)
+        );
+    }
+}
+
+fn is_lent(address: Address) -> bool {
+    registry::lock()
+        .find(address)
+        .is_some_and(|offer| offer.lease.holder().is_some())
+}
+
+fn not_lent(address: Address) -> Error {
+    pr_err!("{}: is not lent\n", Shown(address));
+    ENODEV
+}
+
+/// Takes a device back, from its borrower if it has one.
+fn take(address: Address, reason: RevokeReason) -> Result {
+    let (device, previous) = {
+        let mut registry = registry::lock();
+        let offer = registry.find(address).ok_or(ENODEV)?;
+        offer.taking = Some(reason);
         (offer.device.clone(), offer.previous.clone())
     };
 
     pci::release_driver(&device);
     previous.restore(&device);
     Ok(())
+}
+
+/// The module goes: nobody waits for a borrower any more.
+static CLOSING: Atomic<bool> = Atomic::new(false);
+
+/// Its drop ends the wait of commands for borrowers: they take the devices by force.
+pub(crate) struct HurryUp;
+
+impl Drop for HurryUp {
+    fn drop(&mut self) {
+        CLOSING.store(true, Relaxed);
+        for offer in &registry::lock().offers {
+            offer.watch.wake();
+        }
+    }
 }
 
 /// Its drop takes all devices back, by force where it must be.
@@ -137,7 +273,7 @@ impl Drop for ReclaimAll {
         loop {
             let first = registry::lock().offers.first().map(|offer| offer.address);
             let Some(address) = first else { return };
-            if reclaim_offer(address, true).is_err() {
+            if take(address, RevokeReason::Reclaimed).is_err() {
                 return;
             }
         }

@@ -6,10 +6,12 @@
 
 use crate::{
     attributes,
+    events,
     offer::Offer,
     previous::Previous,
     registry,
-    serve, //
+    serve,
+    watch::Watch, //
 };
 use devlend_protocol::{
     Address,
@@ -174,7 +176,8 @@ fn offer(
             bars: ntb::pci::bars(device),
             lease: Lease::default(),
             active: None,
-            is_unclean: false,
+            watch: Watch::new()?,
+            taking: None,
             dir: Some(attributes::add_offer(address)?),
         };
         let pushed = registry::lock().offers.push_within_capacity(offer);
@@ -185,6 +188,7 @@ fn offer(
         return Err(error);
     }
     dev_info!(device, "offered ({})\n", isolation.as_str());
+    events::offer(device, address, "offer-added");
     Ok(())
 }
 
@@ -215,7 +219,7 @@ pub(crate) fn refuse_unsafe(device: &pci::Device) {
 
 /// Ends the lease by force, if there is one, and forgets the offer.
 fn give_back(device: &pci::Device<Core<'_>>, address: Address) {
-    let (dir, holder) = {
+    let (dir, reason, holder) = {
         let mut registry = registry::lock();
         let Some(mut offer) = registry.take(address) else {
             return;
@@ -225,16 +229,32 @@ fn give_back(device: &pci::Device<Core<'_>>, address: Address) {
         if let Some(link) = &link {
             registry.close_window(link);
         }
-        (offer.dir.take(), holder.zip(link))
+        // Who waits finds the offer gone.
+        offer.watch.wake();
+        (offer.dir.take(), offer.taking, holder.zip(link))
     };
     // Its files look offers up, so the registry must be free.
     drop(dir);
 
     if let Some((holder, link)) = holder {
-        dev_warn!(device, "taken back by force from link {}\n", link.name());
+        // Not by a command: somebody has unbound our driver, or the device was pulled out.
+        let reason = reason.unwrap_or(if ntb::pci::is_present(device) {
+            RevokeReason::Reclaimed
+        } else {
+            RevokeReason::Gone
+        });
+        dev_warn!(
+            device,
+            "taken from the borrower at link {}, epoch {} ({})\n",
+            link.name(),
+            holder.epoch.get(),
+            reason.as_str()
+        );
+        events::COUNTERS.forced.count();
+        events::ended(device, address, &link, holder.epoch.get(), reason.as_str());
         let event = Revoked {
             address: u32::from(address).into(),
-            reason: RevokeReason::Forced.into(),
+            reason: reason.into(),
         };
         let _ = link.notify(holder.epoch.get(), &event);
     }
@@ -245,5 +265,6 @@ fn give_back(device: &pci::Device<Core<'_>>, address: Address) {
         dev_warn!(device, "cannot be reset ({error:?})\n");
     }
     ntb::pci::disable(device);
+    events::offer(device, address, "offer-gone");
     serve::announce(address);
 }

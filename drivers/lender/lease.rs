@@ -122,6 +122,6 @@ pub(crate) fn end(offer: &mut Offer) -> Option<Arc<Link>> {
     offer.active.as_ref()?;
     pci::stop_dma(&offer.device);
     offer.lease.end();
-    offer.is_unclean = true;
+    offer.watch.wake();
     offer.active.take().map(|active| active.link.clone())
 }

@@ -13,6 +13,8 @@ mod command;
 #[deny(unsafe_code)]
 mod driver;
 #[deny(unsafe_code)]
+mod events;
+#[deny(unsafe_code)]
 mod lease;
 #[deny(unsafe_code)]
 mod offer;
@@ -23,6 +25,8 @@ mod registry;
 #[deny(unsafe_code)]
 mod serve;
 #[deny(unsafe_code)]
+mod watch;
+#[deny(unsafe_code)]
 mod window;
 
 use crate::{
@@ -30,7 +34,10 @@ use crate::{
         OffersDir,
         Tree, //
     },
-    command::ReclaimAll,
+    command::{
+        HurryUp,
+        ReclaimAll, //
+    },
     driver::LenderDriver,
     registry::Storage,
     serve::Server, //
@@ -52,10 +59,11 @@ module! {
     license: "GPL",
 }
 
-/// Dropped in this order: no commands, all devices back, no requests, no driver, no memory held. Until the devices are
+/// Dropped in this order: nobody waits for a borrower, no commands, all devices back, no requests, no driver, no memory held. Until the devices are
 /// back the links can tell us that they end.
 #[pin_data]
 struct Module {
+    hurry: HurryUp,
     commands: Tree,
     reclaim: ReclaimAll,
     role: LenderRegistration,
@@ -81,6 +89,7 @@ impl InPlaceModule for Module {
             reclaim: ReclaimAll,
             role: LenderRegistration::new(Arc::new(Server, GFP_KERNEL)?)?,
             commands: Tree::new()?,
+            hurry: HurryUp,
         })
     }
 }

@@ -4,7 +4,8 @@
 
 use crate::{
     lease::Active,
-    previous::Previous, //
+    previous::Previous,
+    watch::Watch, //
 };
 use devlend_config::Bar;
 use devlend_protocol::{
@@ -13,7 +14,8 @@ use devlend_protocol::{
     BarInfo,
     Isolation,
     Lease,
-    OfferState, //
+    OfferState,
+    RevokeReason, //
 };
 use kernel::{
     device,
@@ -44,8 +46,10 @@ pub(crate) struct Offer {
     pub(crate) lease: Lease,
     /// What there is while somebody has it.
     pub(crate) active: Option<Active>,
-    /// A lease has ended, and the device is not reset yet: nobody can open it.
-    pub(crate) is_unclean: bool,
+    /// Woken when a lease ends.
+    pub(crate) watch: Arc<Watch>,
+    /// Why a command is just taking the device from its borrower.
+    pub(crate) taking: Option<RevokeReason>,
     /// Its directory in sysfs; taken out before the offer is dropped, since its files look the offer up.
     pub(crate) dir: Option<Dir>,
 }
@@ -56,9 +60,9 @@ impl Offer {
         (*self.device).as_ref()
     }
 
-    /// Whether nobody can open it now.
-    pub(crate) fn is_taken(&self) -> bool {
-        self.lease.holder().is_some() || self.is_unclean
+    /// Epoch of the lease, 0 if there is none.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.lease.holder().map_or(0, |holder| holder.epoch.get())
     }
 
     /// Bus addresses and sizes of the BARs there are.
@@ -72,10 +76,10 @@ impl Offer {
     /// What borrowers are told.
     pub(crate) fn describe(&self) -> protocol::Offer {
         let (vendor, device, class, revision) = pci::ids(&self.device);
-        let state = if self.is_taken() {
-            OfferState::Taken
-        } else {
+        let state = if self.lease.is_free() {
             OfferState::Available
+        } else {
+            OfferState::Taken
         };
 
         protocol::Offer {

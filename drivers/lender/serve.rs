@@ -5,6 +5,7 @@
 //! All of them run from a link's work, one at a time, with the lender role's lock held. None waits for the borrower.
 
 use crate::{
+    events,
     lease::{
         self,
         Active, //
@@ -76,12 +77,14 @@ impl Lender for Server {
                 .and_then(|offer| config_write(offer, request)),
             Kind::Reset => reset_lent(link, request),
             Kind::Clunk => clunk(link, request),
-            Kind::Version | Kind::OfferChanged | Kind::Revoked => Err(Status::Unsupported),
+            Kind::Version | Kind::OfferChanged | Kind::Revoked | Kind::TakeBack => {
+                Err(Status::Unsupported)
+            }
         }
     }
 
     fn link_down(&self, link: &Arc<Link>) {
-        end(link, |_| true, "the link is lost");
+        end(link, |_| true, events::LINK_LOST);
     }
 }
 
@@ -107,12 +110,14 @@ fn stop(link: &Link, which: impl Fn(&Offer) -> bool, why: &str) {
     let mut registry = registry::lock();
     for offer in &mut registry.offers {
         if offer.lease.is_held_by(link.id()) && which(offer) {
+            let epoch = offer.epoch();
             dev_info!(
                 offer.dev(),
-                "lease over link {} ended: {why}\n",
+                "lease over link {}, epoch {epoch} ended: {why}\n",
                 link.name()
             );
             lease::end(offer);
+            events::ended(&offer.device, offer.address, link, epoch, why);
         }
     }
     registry.close_window(link);
@@ -128,7 +133,7 @@ fn clean() {
             );
         }
         if let Some(offer) = registry::lock().find(address) {
-            offer.is_unclean = false;
+            offer.lease.cleaned();
         }
         announce(address);
     }
@@ -139,7 +144,7 @@ fn unclean() -> Option<(Address, ARef<Device>)> {
     registry::lock()
         .offers
         .iter()
-        .find(|offer| offer.is_unclean)
+        .find(|offer| offer.lease.is_unclean())
         .map(|offer| (offer.address, offer.device.clone()))
 }
 
@@ -188,7 +193,7 @@ fn open_free(
     request: &mut Incoming<'_>,
 ) -> Result<bool, Status> {
     let offer = registry.find(address).ok_or(Status::NotFound)?;
-    if offer.is_taken() {
+    if !offer.lease.is_free() {
         return Err(Status::Taken);
     }
     let active = Active::new(offer, link)?;
@@ -223,6 +228,7 @@ fn open_free(
         "lent over link {}, epoch {epoch}\n",
         link.name()
     );
+    events::begun(&offer.device, address, link, epoch);
     registry.last_epoch = epoch;
     Ok(true)
 }

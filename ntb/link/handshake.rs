@@ -23,7 +23,8 @@ use crate::{
         eprotonosupport, //
     },
     role,
-    shown::Shown, //
+    shown::Shown,
+    uevent::Uevent, //
 };
 use devlend_bindings as bindings;
 use devlend_protocol::{
@@ -299,10 +300,20 @@ impl Link {
         *self.peer.lock() = None;
         if core::mem::take(&mut self.setup.lock().told_up) {
             dev_info!(self.dev(), "link down\n");
+            self.uevent("link-down");
         }
         // The lender first: it stops the DMA of devices whose borrower is gone.
         role::with_lender(|lender| lender.link_down(self));
         role::with_borrower(|borrower| borrower.link_down(self));
+    }
+
+    fn uevent(&self, event: &str) {
+        let event = Uevent {
+            event,
+            link: Some(self),
+            ..Default::default()
+        };
+        event.send(&self.pci);
     }
 
     /// Agrees on a version with the peer, learns its windows, and tells the roles.
@@ -345,6 +356,7 @@ impl Link {
         drop(setup);
 
         dev_info!(self.dev(), "link up, protocol version {}\n", peer.version);
+        self.uevent("link-up");
         role::with_borrower(|borrower| borrower.link_up(self));
         Ok(())
     }

@@ -23,6 +23,7 @@ use devlend_protocol::{
     Request,
     Revoked,
     Status,
+    TakeBack,
     Version,
     VersionReply,
     CONSUMED,
@@ -239,7 +240,23 @@ fn event(link: &Arc<Link>, header: &ParsedHeader, body: &[u8]) {
         }),
         Ok(Kind::Revoked) => message::body::<Revoked>(body).is_ok_and(|revoked| {
             role::with_borrower(|borrower| {
-                borrower.revoked(link, revoked.address.get(), header.epoch)
+                borrower.revoked(
+                    link,
+                    revoked.address.get(),
+                    header.epoch,
+                    revoked.reason().ok(),
+                )
+            });
+            true
+        }),
+        Ok(Kind::TakeBack) => message::body::<TakeBack>(body).is_ok_and(|wanted| {
+            role::with_borrower(|borrower| {
+                borrower.take_back(
+                    link,
+                    wanted.address.get(),
+                    header.epoch,
+                    wanted.seconds.get(),
+                )
             });
             true
         }),

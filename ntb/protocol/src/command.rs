@@ -16,10 +16,16 @@ bitflags! {
     pub struct LendWords: u32 {
         /// `unsafe`: lend although no IOMMU holds the device back.
         const UNSAFE = 1 << 0;
-        /// `force`: take the device although it is in use, or back although the borrower has not answered.
+        /// `force`: take the device although it is in use.
         const FORCE = 1 << 1;
     }
 }
+
+/// Longest time a borrower may be given to return a device, seconds.
+pub const DEADLINE_MAX: u16 = 300;
+
+/// The time it has if nobody says otherwise, seconds.
+pub const DEADLINE: u16 = 10;
 
 /// `<address> [unsafe] [force]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +34,15 @@ pub struct LendCommand {
     pub address: Address,
     /// The words behind it.
     pub words: LendWords,
+}
+
+/// `<address> [force] [deadline=<seconds>]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReclaimCommand {
+    /// The device.
+    pub address: Address,
+    /// `None`: by force, at once. Else the borrower has so many seconds to give it back, at most [`DEADLINE_MAX`].
+    pub deadline: Option<u16>,
 }
 
 /// Why a line was not understood. Its `Display` names the offending word.
@@ -43,6 +58,10 @@ pub enum CommandError<'a> {
     Repeated(&'a [u8]),
     /// The word is no decimal number.
     Number(&'a [u8]),
+    /// The deadline is none, or longer than [`DEADLINE_MAX`].
+    Deadline(&'a [u8]),
+    /// There is both a deadline and `force`.
+    ForceAtDeadline,
 }
 
 /// Longest part of a word that is shown in a message.
@@ -68,6 +87,12 @@ impl fmt::Display for CommandError<'_> {
             Self::Unknown(word) => write!(f, "unknown word {}", Word(word)),
             Self::Repeated(word) => write!(f, "word {} given twice", Word(word)),
             Self::Number(word) => write!(f, "{} is no decimal number", Word(word)),
+            Self::Deadline(word) => write!(
+                f,
+                "{}: a deadline is 0 to {DEADLINE_MAX} seconds",
+                Word(word)
+            ),
+            Self::ForceAtDeadline => f.write_str("\"force\" is at once and has no deadline"),
         }
     }
 }
@@ -84,7 +109,7 @@ fn address<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Result<Address, Com
 }
 
 impl LendCommand {
-    /// Reads a line written to `lend` or `reclaim`. The words may come in any order, each at most once.
+    /// Reads a line written to `lend`. The words may come in any order, each at most once.
     ///
     /// # Errors
     ///
@@ -104,6 +129,43 @@ impl LendCommand {
             Ok(words.union(flag))
         })?;
         Ok(Self { address, words })
+    }
+}
+
+impl ReclaimCommand {
+    /// Reads a line written to `reclaim`. The words may come in any order, each at most once.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError`].
+    pub fn parse(line: &[u8]) -> Result<Self, CommandError<'_>> {
+        let mut rest = words(line);
+        let address = address(&mut rest)?;
+        let (mut force, mut deadline) = (false, None);
+        for word in rest {
+            if word == b"force" {
+                if core::mem::replace(&mut force, true) {
+                    return Err(CommandError::Repeated(word));
+                }
+            } else if let Some(digits) = word.strip_prefix(b"deadline=") {
+                let seconds = number(digits)
+                    .ok()
+                    .and_then(|seconds| u16::try_from(seconds).ok())
+                    .filter(|&seconds| seconds <= DEADLINE_MAX)
+                    .ok_or(CommandError::Deadline(word))?;
+                if deadline.replace(seconds).is_some() {
+                    return Err(CommandError::Repeated(word));
+                }
+            } else {
+                return Err(CommandError::Unknown(word));
+            }
+        }
+        let deadline = match (force, deadline) {
+            (true, Some(_)) => return Err(CommandError::ForceAtDeadline),
+            (true, None) => None,
+            (false, deadline) => Some(deadline.unwrap_or(DEADLINE)),
+        };
+        Ok(Self { address, deadline })
     }
 }
 

@@ -3,12 +3,14 @@
 //! The lender's state machine of one offered device.
 //!
 //! ```text
-//!           open
-//! Offered -------> Lent
-//!    ^              |
-//!    +--------------+
-//!           end
+//!           open             end
+//! Offered -------> Lent -----------> Unclean
+//!    ^                                  |
+//!    +----------------------------------+
+//!                  cleaned
 //! ```
+//!
+//! Besides, the lender may want the device back: from then on nobody opens it, and its holder is asked to return it.
 //!
 //! Each lease has an epoch that no lease of this host had before, whichever device it is of. Messages name only the
 //! epoch: so they find their device, and what is left in a ring from an old lease finds none.
@@ -65,6 +67,8 @@ pub struct Holder {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lease {
     holder: Option<Holder>,
+    unclean: bool,
+    wanted: bool,
 }
 
 impl Lease {
@@ -78,13 +82,18 @@ impl Lease {
         self.holder.is_some_and(|holder| holder.peer == peer)
     }
 
+    /// Whether it can be opened.
+    pub const fn is_free(&self) -> bool {
+        self.holder.is_none() && !self.unclean && !self.wanted
+    }
+
     /// Gives the lease to `peer`, with the epoch that follows `after`: the latest of all devices of this host.
     ///
     /// # Errors
     ///
-    /// [`Status::Taken`] while somebody has it, the same peer too; [`Status::Gone`] when the epochs are used up.
+    /// [`Status::Taken`] while somebody has it, the same peer too, and until it is clean; [`Status::Gone`] when the epochs are used up.
     pub fn open(&mut self, peer: u32, after: u32) -> Result<Epoch, Status> {
-        if self.holder.is_some() {
+        if !self.is_free() {
             return Err(Status::Taken);
         }
         let next = after.checked_add(1).ok_or(Status::Gone)?;
@@ -105,9 +114,35 @@ impl Lease {
         }
     }
 
-    /// Ends the lease whatever the holder thinks; returns who that was.
+    /// Ends the lease whatever the holder thinks; returns who that was. The device then has to be reset.
     pub fn end(&mut self) -> Option<Holder> {
+        self.unclean |= self.holder.is_some();
         self.holder.take()
+    }
+
+    /// Whether a lease has ended and the device is not reset yet.
+    pub const fn is_unclean(&self) -> bool {
+        self.unclean
+    }
+
+    /// The device was reset after its lease.
+    pub fn cleaned(&mut self) {
+        self.unclean = false;
+    }
+
+    /// The lender wants the device: nobody opens it any more. False if that is so already.
+    pub fn want(&mut self) -> bool {
+        !core::mem::replace(&mut self.wanted, true)
+    }
+
+    /// Whether the lender wants the device.
+    pub const fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// The lender does not want it after all.
+    pub fn unwant(&mut self) {
+        self.wanted = false;
     }
 }
 

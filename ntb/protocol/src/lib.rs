@@ -34,7 +34,10 @@ pub use self::{
         parse_number,
         CommandError,
         LendCommand,
-        LendWords, //
+        LendWords,
+        ReclaimCommand,
+        DEADLINE,
+        DEADLINE_MAX, //
     },
     handshake::{
         Actions,
@@ -91,6 +94,7 @@ pub use self::{
         Reset,
         RevokeReason,
         Revoked,
+        TakeBack,
         Version,
         VersionReply,
         Windows,

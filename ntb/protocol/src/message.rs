@@ -35,6 +35,7 @@ pub use self::{
         Reset,
         RevokeReason,
         Revoked,
+        TakeBack,
         Version,
         VersionReply,
         Windows,

@@ -20,6 +20,8 @@ bitflags! {
     pub struct Features: u32 {
         /// The host writes [`Beat`](crate::Beat)s.
         const KEEPALIVE = 1 << 0;
+        /// The host gives back what it has borrowed when it is asked to by a [`TakeBack`](crate::TakeBack).
+        const TAKE_BACK = 1 << 1;
     }
 }
 
@@ -59,7 +61,10 @@ mod tests {
 
     #[test]
     fn features_are_pinned() {
-        assert_eq!(Features::KEEPALIVE.bits(), 1);
+        assert_eq!(
+            (Features::KEEPALIVE.bits(), Features::TAKE_BACK.bits()),
+            (1, 2)
+        );
     }
 
     #[test]

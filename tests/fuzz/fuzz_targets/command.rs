@@ -10,13 +10,15 @@ use devlend_protocol::{
         parse_number, //
     },
     Address,
-    LendCommand, //
+    LendCommand,
+    ReclaimCommand, //
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|line: &[u8]| {
     let errors = [
         LendCommand::parse(line).err(),
+        ReclaimCommand::parse(line).err(),
         parse_address(line).err(),
         parse_number(line).err(), //
     ];

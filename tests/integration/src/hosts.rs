@@ -10,12 +10,14 @@ mod bed_itself;
 mod borrow_errors;
 mod crossing_reads;
 mod data_path;
+mod events;
 mod keepalive;
 mod lend_errors;
 mod lives;
 mod pair;
 mod plans;
 mod runner;
+mod take_back;
 mod three_hosts;
 mod two_devices;
 mod unplug;
@@ -45,6 +47,8 @@ fn main() -> ExitCode {
         using::CASES,
         lives::CASES,
         keepalive::CASES,
+        take_back::CASES,
+        events::CASES,
         unplug::CASES,
         plans::CASES,
         two_devices::CASES,

@@ -91,6 +91,51 @@ fn borrow_takes_an_address_only() {
 }
 
 #[test]
+fn reclaiming() {
+    for (line, expected) in [
+        ("00:04.0", Ok(Some(10))),
+        ("00:04.0 force", Ok(None)),
+        ("00:04.0 deadline=0\n", Ok(Some(0))),
+        ("00:04.0\tdeadline=300", Ok(Some(300))),
+        (
+            "00:04.0 deadline=301",
+            Err("\"deadline=301\": a deadline is 0 to 300 seconds"),
+        ),
+        (
+            "00:04.0 deadline=",
+            Err("\"deadline=\": a deadline is 0 to 300 seconds"),
+        ),
+        (
+            "00:04.0 deadline=65546",
+            Err("\"deadline=65546\": a deadline is 0 to 300 seconds"),
+        ),
+        (
+            "00:04.0 deadline=-1",
+            Err("\"deadline=-1\": a deadline is 0 to 300 seconds"),
+        ),
+        (
+            "00:04.0 deadline=1 deadline=1",
+            Err("word \"deadline=1\" given twice"),
+        ),
+        ("00:04.0 force force", Err("word \"force\" given twice")),
+        (
+            "00:04.0 deadline=5 force",
+            Err("\"force\" is at once and has no deadline"),
+        ),
+        ("00:04.0 unsafe", Err("unknown word \"unsafe\"")),
+        ("", Err("no PCI address given")),
+    ] {
+        let parsed = ReclaimCommand::parse(line.as_bytes())
+            .map(|command| {
+                assert_eq!(command.address, ADDRESS);
+                command.deadline
+            })
+            .map_err(|error| error.to_string());
+        assert_eq!(parsed, expected.map_err(String::from), "{line:?}");
+    }
+}
+
+#[test]
 fn numbers() {
     for (line, expected) in [
         ("0", Some(0)),
@@ -119,6 +164,7 @@ proptest! {
             LendCommand::parse(&line).err().map(|error| error.to_string()),
             parse_address(&line).err().map(|error| error.to_string()),
             parse_number(&line).err().map(|error| error.to_string()),
+            ReclaimCommand::parse(&line).err().map(|error| error.to_string()),
         ].into_iter().flatten() {
             prop_assert!(message.len() < 4 * SHOWN + 100);
             prop_assert!(message.bytes().all(|byte| (b' '..=b'~').contains(&byte)));

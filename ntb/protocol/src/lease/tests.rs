@@ -29,8 +29,34 @@ fn a_lease_and_back() {
     assert_eq!((lease.holder(), lease.end()), (None, None));
     assert!(!lease.is_held_by(ALICE));
     assert_eq!(lease.check(7, ALICE), Err(Status::Stale));
+    assert!(lease.is_unclean() && !lease.is_free());
+    assert_eq!(lease.open(BOB, 7), Err(Status::Taken));
+    lease.cleaned();
+    assert!(lease.is_free());
     assert_eq!(lease.open(BOB, 7).map(Epoch::get), Ok(8));
     assert_eq!(lease.check(7, ALICE), Err(Status::Stale));
+}
+
+#[test]
+fn what_the_lender_wants_nobody_opens() {
+    let mut lease = Lease::default();
+    assert!(lease.want() && !lease.want());
+    assert_eq!(lease.open(ALICE, 1), Err(Status::Taken));
+    lease.unwant();
+    lease.open(ALICE, 1).unwrap();
+    assert!(lease.want());
+    // It has it still.
+    assert_eq!(lease.check(2, ALICE), Ok(()));
+    lease.end();
+    lease.cleaned();
+    assert_eq!(lease.open(ALICE, 2), Err(Status::Taken));
+}
+
+#[test]
+fn what_was_not_lent_stays_clean() {
+    let mut lease = Lease::default();
+    assert_eq!(lease.end(), None);
+    assert!(lease.is_free());
 }
 
 #[test]
@@ -56,6 +82,8 @@ const PEERS: u32 = 3;
 enum Step {
     Open(usize, u32),
     End(usize),
+    Clean(usize),
+    Want(usize, bool),
     Lose(u32),
 }
 
@@ -63,6 +91,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..DEVICES, 0..PEERS).prop_map(|(device, peer)| Step::Open(device, peer)),
         2 => (0..DEVICES).prop_map(Step::End),
+        2 => (0..DEVICES).prop_map(Step::Clean),
+        1 => (0..DEVICES, any::<bool>()).prop_map(|(device, wanted)| Step::Want(device, wanted)),
         1 => (0..PEERS).prop_map(Step::Lose),
     ]
 }
@@ -74,30 +104,48 @@ proptest! {
     fn any_order_of_events(first in 0..u32::MAX - 100, steps in prop::collection::vec(step(), 0..60)) {
         let mut leases = [Lease::default(); DEVICES];
         let mut holders: [Option<(u32, u32)>; DEVICES] = [None; DEVICES];
+        // Unclean, wanted.
+        let mut free = [(false, false); DEVICES];
         let mut last = first;
         for step in steps {
             match step {
                 Step::Open(device, peer) => match leases[device].open(peer, last) {
                     Ok(epoch) => {
+                        prop_assert!(free[device] == (false, false));
                         prop_assert!(holders[device].is_none() && epoch.get() > last);
                         last = epoch.get();
                         holders[device] = Some((last, peer));
                     }
                     Err(status) => {
-                        prop_assert!(holders[device].is_some() && status == Status::Taken);
+                        prop_assert!(holders[device].is_some() || free[device] != (false, false));
+                        prop_assert_eq!(status, Status::Taken);
                     }
                 },
                 Step::End(device) => {
                     let ended = leases[device].end();
                     let holder = ended.map(|holder| (holder.epoch.get(), holder.peer));
+                    free[device].0 |= holder.is_some();
                     prop_assert_eq!(holder, holders[device].take());
                 }
+                Step::Clean(device) => {
+                    leases[device].cleaned();
+                    free[device].0 = false;
+                }
+                Step::Want(device, true) => {
+                    prop_assert_eq!(leases[device].want(), !free[device].1);
+                    free[device].1 = true;
+                }
+                Step::Want(device, false) => {
+                    leases[device].unwant();
+                    free[device].1 = false;
+                }
                 Step::Lose(peer) => {
-                    for (lease, holder) in leases.iter_mut().zip(&mut holders) {
+                    for ((lease, holder), free) in leases.iter_mut().zip(&mut holders).zip(&mut free) {
                         prop_assert_eq!(lease.is_held_by(peer), holder.is_some_and(|held| held.1 == peer));
                         if lease.is_held_by(peer) {
                             lease.end();
                             *holder = None;
+                            free.0 = true;
                         }
                     }
                 }

@@ -282,11 +282,11 @@ byte_enum! {
 }
 
 byte_enum! {
-    /// Why a lease is taken back.
+    /// Why a lease was taken back. The device is stopped already.
     pub enum RevokeReason {
-        /// The lender wants the device; the borrower has a deadline to give it back.
+        /// The lender wanted the device at once.
         Reclaimed = 1, "reclaimed";
-        /// The deadline has passed: the device is stopped already.
+        /// The borrower was asked to give it back, and has not by the deadline.
         Forced = 2, "forced";
         /// The device has left the lender.
         Gone = 3, "gone";
@@ -452,7 +452,7 @@ impl Event for OfferChanged {
 }
 
 body! { 5,
-    /// The lease of the header's epoch is being taken back.
+    /// The lease of the header's epoch was taken back.
     pub struct Revoked {
         /// [`Address`](crate::Address) in the lender.
         pub address: U32,
@@ -474,6 +474,20 @@ impl Revoked {
 
 impl Event for Revoked {
     const KIND: Kind = Kind::Revoked;
+}
+
+body! { 8,
+    /// The lender wants the device of the header's epoch: it is to be given back, or is taken by force.
+    pub struct TakeBack {
+        /// [`Address`](crate::Address) in the lender.
+        pub address: U32,
+        /// So much time there is for that, seconds.
+        pub seconds: U32,
+    }
+}
+
+impl Event for TakeBack {
+    const KIND: Kind = Kind::TakeBack;
 }
 
 body! { 16,

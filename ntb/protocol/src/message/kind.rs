@@ -24,14 +24,16 @@ pub enum Kind {
     Clunk = 8,
     /// Event: an offer came, went or changed hands.
     OfferChanged = 32,
-    /// Event: the lease is being taken back.
+    /// Event: the lease was taken back.
     Revoked = 33,
+    /// Event: the lease is to be given back.
+    TakeBack = 34,
 }
 
 impl Kind {
     /// Whether messages of this kind are never answered.
     pub const fn is_event(self) -> bool {
-        matches!(self, Kind::OfferChanged | Kind::Revoked)
+        matches!(self, Kind::OfferChanged | Kind::Revoked | Kind::TakeBack)
     }
 }
 
@@ -58,6 +60,7 @@ impl TryFrom<u16> for Kind {
             8 => Kind::Clunk,
             32 => Kind::OfferChanged,
             33 => Kind::Revoked,
+            34 => Kind::TakeBack,
             _ => return Err(value),
         })
     }
@@ -67,7 +70,7 @@ impl TryFrom<u16> for Kind {
 mod tests {
     use super::*;
 
-    const TABLE: [(Kind, u16, bool); 10] = [
+    const TABLE: [(Kind, u16, bool); 11] = [
         (Kind::Version, 1, false),
         (Kind::List, 2, false),
         (Kind::Open, 3, false),
@@ -78,6 +81,7 @@ mod tests {
         (Kind::Clunk, 8, false),
         (Kind::OfferChanged, 32, true),
         (Kind::Revoked, 33, true),
+        (Kind::TakeBack, 34, true),
     ];
 
     #[test]

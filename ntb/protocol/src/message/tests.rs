@@ -89,6 +89,7 @@ fn every_body_is_pinned() {
     fields!(ConfigWrite: 7, offset @ 0 + 2, size @ 2 + 1, value @ 3 + 4);
     fields!(OfferChanged: 4, address @ 0 + 4);
     fields!(Revoked: 5, address @ 0 + 4, reason @ 4 + 1);
+    fields!(TakeBack: 8, address @ 0 + 4, seconds @ 4 + 4);
     fields!(NoSpaceDetail: 16, needed @ 0 + 8, available @ 8 + 8);
     assert_eq!(
         size_of::<Empty>() + size_of::<Reset>() + size_of::<Clunk>(),
@@ -118,10 +119,11 @@ fn requests_and_events_have_their_kinds() {
             Reset::KIND,
             Clunk::KIND,
             OfferChanged::KIND,
-            Revoked::KIND
+            Revoked::KIND,
+            TakeBack::KIND
         ]
         .map(u16::from),
-        [1, 2, 3, 4, 5, 6, 7, 8, 32, 33]
+        [1, 2, 3, 4, 5, 6, 7, 8, 32, 33, 34]
     );
 }
 
@@ -462,6 +464,7 @@ proptest! {
         round_trip::<Empty>(&bytes, &head(Kind::Reset))?;
         round_trip::<OfferChanged>(&bytes, &head(Kind::OfferChanged))?;
         round_trip::<Revoked>(&bytes, &head(Kind::Revoked))?;
+        round_trip::<TakeBack>(&bytes, &head(Kind::TakeBack))?;
         round_trip::<NoSpaceDetail>(&bytes, &head(Kind::Open))?;
         // The largest there can be.
         round_trip::<[u8; MAX_BODY]>(&bytes, &head(Kind::Image))?;

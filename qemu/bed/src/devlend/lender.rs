@@ -43,13 +43,15 @@ impl Lender<'_> {
         self.0.try_write(&format!("{ROOT}/lender/reclaim"), request)
     }
 
-    /// Takes a device back and waits until its previous driver has it.
+    /// Takes a device back and waits until its previous driver has it: `request` is its address, and words such as
+    /// `deadline=1`.
     ///
     /// # Errors
     ///
     /// devlend refuses, or no driver is bound after 60 s.
-    pub fn reclaim(&self, address: &str) -> Result<()> {
-        self.0.write(&format!("{ROOT}/lender/reclaim"), address)?;
+    pub fn reclaim(&self, request: &str) -> Result<()> {
+        self.0.write(&format!("{ROOT}/lender/reclaim"), request)?;
+        let address = request.split_whitespace().next().unwrap_or_default();
         self.0.wait_bound(address, Duration::from_secs(60))
     }
 
