@@ -9,6 +9,7 @@ use anyhow::{anyhow, bail, Context, Error, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::control::Query;
+use crate::fault;
 use crate::model::{Family, Window};
 use crate::topology::{parse_window, Host, LinkRequest, Topology};
 
@@ -38,6 +39,14 @@ pub enum Command {
         control: PathBuf,
         /// What to ask.
         query: Query,
+    },
+    /// Make something go wrong at a link of a running process, and print what is active there as a line of JSON.
+    Fault {
+        /// Its control socket.
+        control: PathBuf,
+        /// What, and where.
+        #[command(flatten)]
+        request: fault::Request,
     },
     /// Print the JSON schema of the topology file.
     Schema,

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use zerocopy::IntoBytes;
 
@@ -48,7 +48,7 @@ pub struct Question {
     pub count: usize,
     /// Who wants to know.
     pub waiter: Waiter,
-    since: Instant,
+    give_up: Instant,
     posted: u64,
 }
 
@@ -72,8 +72,10 @@ pub struct PendingRead {
     pub access: RegionAccess,
     /// Through which window.
     pub window: usize,
-    /// As long as it waits.
-    pub wait: Wait,
+    /// As long as it waits for the peer.
+    pub wait: Option<Wait>,
+    /// When it is to be given up; if nothing is said, a while after the peer has been asked.
+    pub give_up: Option<Instant>,
 }
 
 /// A register write that rings doorbells.
@@ -130,12 +132,19 @@ impl Connection {
         self.settled.load(Ordering::Acquire) == self.posted.load(Ordering::Acquire)
     }
 
-    /// Has the host read its address space; an answered read of 0 bytes says that everything before it is done.
+    /// Has the host read its address space; an answered read of 0 bytes says that everything before it is done. It is
+    /// [`overdue`](Self::overdue) at `give_up`.
     ///
     /// # Errors
     ///
     /// There will be no answer; the one who waits is handed back.
-    pub fn ask(&self, address: u64, count: usize, waiter: Waiter) -> Result<(), Box<Waiter>> {
+    pub fn ask(
+        &self,
+        address: u64,
+        count: usize,
+        waiter: Waiter,
+        give_up: Instant,
+    ) -> Result<(), Box<Waiter>> {
         let mut asked = self.lock();
         if asked.open.len() >= MAX_QUESTIONS {
             return Err(Box::new(waiter));
@@ -154,7 +163,7 @@ impl Connection {
                 address,
                 count,
                 waiter,
-                since: Instant::now(),
+                give_up,
                 posted,
             },
         );
@@ -180,13 +189,14 @@ impl Connection {
         Some(question)
     }
 
-    /// Takes the questions that have been open for longer than `timeout`.
-    pub fn overdue(&self, timeout: Duration) -> Vec<Question> {
+    /// Takes the questions that have been open for too long.
+    pub fn overdue(&self) -> Vec<Question> {
+        let now = Instant::now();
         let mut asked = self.lock();
         let late: Vec<u16> = asked
             .open
             .iter()
-            .filter(|(_, question)| question.since.elapsed() > timeout)
+            .filter(|(_, question)| question.give_up < now)
             .map(|(id, _)| *id)
             .collect();
         late.iter().filter_map(|id| asked.open.remove(id)).collect()

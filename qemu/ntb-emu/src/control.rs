@@ -2,11 +2,13 @@
 
 //! The control socket: a line asks, a line of JSON answers.
 //!
-//! A question is `{"cmd":"counters"}` or the bare word, which is easier to type.
+//! A request is `{"cmd":"counters"}`, `{"cmd":"state"}` or `{"cmd":"fault", ...}` with a [`fault::Request`]. What needs
+//! nothing else may be a bare word, which is easier to type.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
@@ -15,6 +17,7 @@ use serde_json::{json, Value};
 use tracing::debug;
 
 use crate::fabric::Fabric;
+use crate::fault;
 use crate::link::Link;
 use crate::patience::Patient;
 use crate::side::Side;
@@ -30,13 +33,29 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub enum Query {
     /// What has crossed so far, by link, host and window.
     Counters,
-    /// By link: who is connected, and where the windows point.
+    /// By link: who is connected, where the windows point, and what is made to go wrong.
     State,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Request {
-    cmd: Query,
+/// What can be asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "cmd", rename_all = "lowercase")]
+pub enum Request {
+    /// [`Query::Counters`].
+    Counters,
+    /// [`Query::State`].
+    State,
+    /// To make something go wrong.
+    Fault(fault::Request),
+}
+
+impl From<Query> for Request {
+    fn from(query: Query) -> Self {
+        match query {
+            Query::Counters => Self::Counters,
+            Query::State => Self::State,
+        }
+    }
 }
 
 /// Answers a client until it goes or takes too long.
@@ -50,20 +69,24 @@ pub fn serve(fabric: &Fabric, client: &UnixStream) {
 ///
 /// # Errors
 ///
-/// It cannot be reached, or it does not like the question.
-pub fn ask(path: &Path, query: Query) -> Result<Value> {
+/// It cannot be reached, or it refuses: then the error is what it says.
+pub fn ask(path: &Path, request: &Request) -> Result<Value> {
     let mut socket = UnixStream::connect(path)
         .with_context(|| format!("cannot connect to {}", path.display()))?;
-    let mut line = serde_json::to_vec(&Request { cmd: query })?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     socket.write_all(&line)?;
     let mut answer = String::new();
-    BufReader::new(socket).read_line(&mut answer)?;
+    BufReader::new(socket)
+        .read_line(&mut answer)
+        .with_context(|| format!("no answer from {}", path.display()))?;
     let answer: Value = serde_json::from_str(&answer).context("the answer is not JSON")?;
-    if let Some(error) = answer.get("error") {
-        bail!("refused: {error}");
+    match answer.get("error") {
+        Some(Value::String(error)) => bail!("refused: {error}"),
+        Some(error) => bail!("refused: {error}"),
+        None => Ok(answer),
     }
-    Ok(answer)
 }
 
 fn converse(fabric: &Fabric, mut client: &UnixStream) -> Result<()> {
@@ -81,7 +104,7 @@ fn converse(fabric: &Fabric, mut client: &UnixStream) -> Result<()> {
             return Ok(());
         }
         let answer = match understand(&line) {
-            Ok(query) => answer(fabric, query),
+            Ok(request) => answer(fabric, &request),
             Err(error) => json!({ "error": error.to_string() }),
         };
         let mut bytes = serde_json::to_vec(&answer)?;
@@ -93,20 +116,50 @@ fn converse(fabric: &Fabric, mut client: &UnixStream) -> Result<()> {
     }
 }
 
-fn understand(line: &[u8]) -> serde_json::Result<Query> {
+fn understand(line: &[u8]) -> serde_json::Result<Request> {
     let line = line.trim_ascii();
     if line.starts_with(b"{") {
-        return serde_json::from_slice(line).map(|Request { cmd }| cmd);
+        return serde_json::from_slice(line);
     }
-    Query::deserialize(Value::String(String::from_utf8_lossy(line).into_owned()))
+    Query::deserialize(Value::String(String::from_utf8_lossy(line).into_owned())).map(Into::into)
 }
 
-/// The answer to a question.
-pub fn answer(fabric: &Fabric, query: Query) -> Value {
-    match query {
-        Query::Counters => counters(fabric),
-        Query::State => state(fabric),
+/// The answer to a request.
+pub fn answer(fabric: &Fabric, request: &Request) -> Value {
+    match request {
+        Request::Counters => counters(fabric),
+        Request::State => state(fabric),
+        Request::Fault(request) => match inject(fabric, request) {
+            Ok(link) => json!({ "link": link.name(), "faults": faults(link) }),
+            Err(error) => json!({ "error": error.to_string() }),
+        },
     }
+}
+
+fn inject<'a>(
+    fabric: &'a Fabric,
+    request: &fault::Request,
+) -> Result<&'a Arc<Link>, fault::FaultError> {
+    let link = fabric.link(request.link.as_deref())?;
+    link.inject(&request.fault)?;
+    Ok(link)
+}
+
+/// The active faults, and what they do not concern.
+fn faults(link: &Link) -> Value {
+    let mut faults = json!(link.active_faults());
+    let direct: Vec<Value> = link
+        .beyond_reach()
+        .into_iter()
+        .map(|(host, window)| json!({ "host": host, "window": window }))
+        .collect();
+    match faults.as_object_mut() {
+        Some(active) if !active.is_empty() && !direct.is_empty() => {
+            active.insert("not_concerned".into(), direct.into());
+        }
+        _ => {}
+    }
+    faults
 }
 
 fn counters(fabric: &Fabric) -> Value {
@@ -129,6 +182,7 @@ fn state(fabric: &Fabric) -> Value {
         let state = json!({
             "family": link.family(),
             "up": link.model().link(),
+            "faults": faults(link),
             "ends": Value::Object(ends.into_iter().collect()),
         });
         (link.name().to_owned(), state)
@@ -178,22 +232,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions() {
-        assert_eq!(
-            understand(b"{\"cmd\":\"counters\"}\n").unwrap(),
-            Query::Counters
-        );
-        assert_eq!(understand(b"state\n").unwrap(), Query::State);
+    fn requests() {
+        for (line, expected) in [
+            (&b"{\"cmd\":\"counters\"}\n"[..], Request::Counters),
+            (b"state\n", Request::State),
+            (
+                b"{\"cmd\":\"fault\",\"link\":\"ab\",\"fault\":\"down\"}\n",
+                Request::Fault(fault::Request {
+                    link: Some("ab".into()),
+                    fault: fault::Fault::Down,
+                }),
+            ),
+        ] {
+            assert_eq!(understand(line).unwrap(), expected);
+        }
         for bad in [
             &b""[..],
             b"\n",
             b"{}",
             b"{\"cmd\":3}",
             b"reset",
+            b"fault",
+            b"{\"cmd\":\"fault\"}",
+            b"{\"cmd\":\"fault\",\"fault\":\"down\",\"lnk\":\"ab\"}",
             b"\xff\xfe",
             b"[]",
         ] {
-            assert!(understand(bad).is_err());
+            assert!(understand(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }
     }
 }

@@ -54,14 +54,21 @@ pub struct WindowCounters {
     pub device_writes: Counter,
     /// Reads and writes that went nowhere: no link, above the limit, peer's function not bus master, read-only RAM.
     pub blocked: Counter,
-    /// Reads handed to the peer and not answered in time.
+    /// Reads not answered in time: by the peer, or because a host is frozen.
     pub timeouts: Counter,
-    /// Reads that the peer refused or was lost with.
+    /// Reads that the peer refused or was lost with, or that were under way when the cable was pulled.
     pub failed: Counter,
     /// Reads failed because the peer was waiting for a read of this host.
     pub deadlocks: Counter,
-    /// Writes lost because the peer has gone or has stopped reading its socket.
+    /// Writes lost because the peer has gone or has stopped reading its socket, or under way when the cable was pulled, or
+    /// because too many waited already.
     pub dropped: Counter,
+    /// Reads, writes and answers to reads that had to wait for a fault.
+    pub delayed: Counter,
+    /// Reads answered with all-ones by a fault.
+    pub all_ones: Counter,
+    /// Writes that a fault has swallowed.
+    pub swallowed: Counter,
     /// Whether the host has the peer's RAM mapped into this window: what goes through the mapping is not in any count.
     pub direct: Flag,
 }
@@ -99,6 +106,10 @@ pub struct EndCounters {
     pub doorbells: Counter,
     /// Of these, those that waited until earlier writes had reached the peer's devices.
     pub doorbells_deferred: Counter,
+    /// Of these, those that a fault has lost.
+    pub doorbells_dropped: Counter,
+    /// Of these, those that had to wait for a fault.
+    pub doorbells_delayed: Counter,
     /// MSI-X vectors signalled to this host.
     pub msix_fired: Counter,
     /// Accesses to configuration space.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::fault::FaultError;
 use crate::link::{EndSpec, Link, LinkSpec};
 use crate::model::WindowError;
 use crate::topology::Topology;
@@ -55,6 +56,29 @@ impl Fabric {
     pub fn relieve(&self) {
         for link in &self.links {
             link.relieve();
+        }
+    }
+
+    /// The link of a name, or the only one if none is named.
+    ///
+    /// # Errors
+    ///
+    /// There is no such link, or there are several.
+    pub fn link(&self, name: Option<&str>) -> Result<&Arc<Link>, FaultError> {
+        let names = || {
+            let names: Vec<&str> = self.links.iter().map(|link| link.name()).collect();
+            names.join(", ")
+        };
+        match (name, self.links.as_slice()) {
+            (None, [link]) => Ok(link),
+            (None, _) => Err(FaultError::WhichLink(names())),
+            (Some(name), links) => {
+                let found = links.iter().find(|link| link.name() == name);
+                found.ok_or_else(|| FaultError::UnknownLink {
+                    name: name.to_owned(),
+                    links: names(),
+                })
+            }
         }
     }
 

@@ -12,7 +12,8 @@
 //!   function looks like on its bus.
 //! - [`memory`], [`interrupts`]: what a host lets us reach. [`waits`]: who waits for whom. [`counters`].
 //! - [`patience`], [`socket`], [`outbox`], [`connection`]: messages in, messages out, answers waited for.
-//! - [`link`]: two hosts joined. [`fabric`], [`topology`]: all hosts and links. [`session`]: one connection's commands.
+//! - [`link`]: two hosts joined. [`fault`]: what can be made to go wrong there. [`fabric`], [`topology`]: all hosts and
+//!   links. [`session`]: one connection's commands.
 //!   [`server`], [`control`], [`cli`]: the process.
 
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ pub mod connection;
 pub mod control;
 pub mod counters;
 pub mod fabric;
+pub mod fault;
 pub mod interrupts;
 pub mod layout;
 pub mod link;

@@ -14,17 +14,25 @@
 //! Not kept: a write to RAM may be seen before an *earlier* write to a device has been carried out. A register write
 //! other than a doorbell may be seen before an earlier doorbell that waits.
 //!
+//! With faults that hold things up, what a host sends waits in a line and arrives in that order; the rules above are then
+//! those of the courier, the thread that empties the lines.
+//!
 //! # Locks
 //!
-//! No lock is held while another is taken, but for a window's look at the table of the peer's memory. None is held
-//! while waiting for a host.
+//! No lock is held while another is taken, but for a window's look at the table of the peer's memory, and while faults
+//! are put in and the cable is moved: these come first. None is held while waiting for a host.
 
+mod attention;
+mod courier;
 mod end;
+mod faults;
+mod inject;
 mod place;
 mod region;
 mod window;
 
 pub use end::End;
+pub use faults::{ActiveFaults, EndReport, FlapReport};
 pub use place::{Place, Taken};
 
 use std::path::PathBuf;
@@ -40,6 +48,7 @@ use crate::model::{Effect, Family, Model, Window, WindowError};
 use crate::side::{PerSide, Side};
 use crate::waits::Waits;
 use crate::wire::Reply;
+use faults::Faults;
 
 /// How long a host may take to answer a read of one of its devices. QEMU gives up on us after 5 s, for good.
 pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -78,6 +87,11 @@ pub struct Link {
     model: Mutex<Box<dyn Model>>,
     ends: PerSide<End>,
     waits: Waits,
+    faults: Arc<Faults>,
+    /// One fault after the other is put in.
+    injecting: Mutex<()>,
+    /// Whether the model's cable is in.
+    cable: Mutex<bool>,
 }
 
 impl Link {
@@ -97,6 +111,9 @@ impl Link {
             windows: spec.windows,
             model: Mutex::new(model),
             waits,
+            faults: Arc::default(),
+            injecting: Mutex::default(),
+            cable: Mutex::new(true),
         })
     }
 
@@ -151,6 +168,7 @@ impl Link {
         // First close the ways in, then say that it has gone.
         end.forget();
         let effect = self.model().detach(side);
+        self.lose_all();
         for question in connection.close() {
             self.unanswered(side, question, Unanswered::Lost);
         }
@@ -163,6 +181,7 @@ impl Link {
         let end = self.end(side);
         end.counters.resets.one();
         let effect = self.model().reset(side);
+        self.lose_all();
         self.fire(effect);
         info!(link = self.name, host = end.name, "reset");
     }
@@ -201,10 +220,13 @@ impl Link {
         self.fire(effect);
         for side in Side::BOTH {
             if let Some(connection) = self.end(side).connection() {
-                for question in connection.overdue(FORWARD_TIMEOUT) {
+                for question in connection.overdue() {
                     self.unanswered(side, question, Unanswered::Late);
                 }
             }
+        }
+        for (_, packet) in self.faults.take_overdue() {
+            self.give_up(packet);
         }
     }
 
@@ -247,7 +269,7 @@ impl Link {
                     }
                     Unanswered::Lost => counters.failed.one(),
                 }
-                self.finish_read(read, None);
+                self.answer_read(read, None);
             }
         }
     }
@@ -259,6 +281,12 @@ impl Link {
                 .msix_fired
                 .add(end.interrupts.fire(effect.vectors(side)));
         }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.faults.close();
     }
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
 use ntb_emu::cli::{Cli, Command, Serve};
-use ntb_emu::control;
+use ntb_emu::control::{self, Request};
 use ntb_emu::server::Server;
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use tracing::{info, warn};
@@ -21,7 +21,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match (cli.command, cli.serve) {
         (Some(Command::Query { control, query }), _) => {
-            control::ask(&control, query).map(|answer| println!("{answer}"))
+            control::ask(&control, &query.into()).map(|answer| println!("{answer}"))
+        }
+        (Some(Command::Fault { control, request }), _) => {
+            control::ask(&control, &Request::Fault(request)).map(|answer| println!("{answer}"))
         }
         (Some(Command::Schema), _) => {
             println!("{:#}", ntb_emu::topology::schema());

@@ -4,10 +4,12 @@
 
 use std::sync::atomic::{fence, Ordering};
 use std::sync::Arc;
+use std::time::Instant;
 
 use zerocopy::IntoBytes;
 
-use super::{reply, Link};
+use super::faults::Packet;
+use super::{reply, Link, FORWARD_TIMEOUT};
 use crate::connection::{Connection, PendingDoorbell, Waiter};
 use crate::layout::Region;
 use crate::side::Side;
@@ -30,6 +32,10 @@ impl Link {
         let offset = access.offset.get();
         let count = usize::try_from(access.count.get()).map_err(|_| Errno::INVAL)?;
         let region = self.region(&access, count)?;
+        if let Region::Window(window) = region {
+            self.window_read(connection, header, access, window);
+            return Ok(());
+        }
         // Almost all accesses are a few bytes.
         let mut short = [0; 8];
         let mut long = Vec::new();
@@ -41,16 +47,12 @@ impl Link {
             }
         };
         match region {
-            Region::Window(window) => {
-                self.window_read(connection, header, access, window, data);
-                return Ok(());
-            }
             Region::Registers => self.register_read(side, offset, data),
             Region::Config => {
                 self.end(side).counters.config_accesses.one();
                 self.model().config_read(side, offset, data);
             }
-            Region::Empty => {}
+            Region::Window(_) | Region::Empty => {}
         }
         reply(connection, header, [access.as_bytes(), data]);
         Ok(())
@@ -132,6 +134,18 @@ impl Link {
             offset,
             data: data.to_vec(),
         };
+        if !self.faults.attention().faults() {
+            self.ring_in_turn(doorbell);
+        } else if self.faults.loses_doorbell(side) {
+            counters.doorbells_dropped.one();
+        } else {
+            self.send(side, Packet::Doorbell(doorbell));
+        }
+    }
+
+    /// Rings a doorbell when all that its host has written before has arrived.
+    pub(super) fn ring_in_turn(&self, doorbell: PendingDoorbell) {
+        let side = doorbell.side;
         match self
             .end(side.peer())
             .connection()
@@ -139,8 +153,9 @@ impl Link {
         {
             None => self.ring(doorbell),
             Some(target) => {
-                counters.doorbells_deferred.one();
-                if let Err(waiter) = target.ask(0, 0, Waiter::Doorbell(doorbell)) {
+                self.end(side).counters.doorbells_deferred.one();
+                let give_up = Instant::now() + FORWARD_TIMEOUT;
+                if let Err(waiter) = target.ask(0, 0, Waiter::Doorbell(doorbell), give_up) {
                     if let Waiter::Doorbell(doorbell) = *waiter {
                         self.ring(doorbell);
                     }

@@ -3,10 +3,13 @@
 //! Accesses through a memory window.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tracing::{trace, warn};
 
-use super::{reply, Link};
+use super::attention::Attention;
+use super::faults::Packet;
+use super::{reply, Link, FORWARD_TIMEOUT};
 use crate::connection::{Connection, PendingRead, Waiter};
 use crate::counters::WindowCounters;
 use crate::memory::Access;
@@ -16,60 +19,89 @@ use crate::wire::{Header, RegionAccess};
 use zerocopy::IntoBytes;
 
 impl Link {
-    /// A host reads through a window; the answer is sent now or when the peer has answered, but always.
+    /// A host reads through a window; the answer is sent now or later, but always.
     pub(super) fn window_read(
         &self,
         connection: &Arc<Connection>,
         header: &Header,
         access: RegionAccess,
         window: usize,
-        data: &mut [u8],
     ) {
         let side = connection.side;
         let counters = self.window_counters(side, window);
         counters.reads.one();
-        // CAST: usize has at most 64 bits.
-        counters.bytes_read.add(data.len() as u64);
-        let offset = access.offset.get();
-        data.fill(0xff);
-        if let Some(address) = self.target(side, window, offset, data.len()) {
-            let peer = self.end(side.peer());
-            match peer.memory.read(address, data) {
-                Access::Done => counters.ram_reads.one(),
-                Access::Refused => counters.blocked.one(),
-                Access::Elsewhere => {
-                    counters.device_reads.one();
-                    let Some(target) = peer.connection() else {
-                        counters.failed.one();
-                        return reply(connection, header, [access.as_bytes(), data]);
-                    };
-                    let Some(wait) = self.waits.begin(self.end(side).host, peer.host) else {
-                        counters.deadlocks.one();
-                        self.report_deadlock(side, window, address, counters.deadlocks.get());
-                        return reply(connection, header, [access.as_bytes(), data]);
-                    };
-                    let reader = connection.clone();
-                    let read = PendingRead {
-                        reader,
-                        header: *header,
-                        access,
-                        window,
-                        wait,
-                    };
-                    if let Err(waiter) = target.ask(address, data.len(), Waiter::Read(read)) {
-                        counters.failed.one();
-                        if let Waiter::Read(read) = *waiter {
-                            self.finish_read(read, None);
-                        }
-                    }
-                    return;
-                }
-            }
+        counters.bytes_read.add(access.count.get().into());
+        let read = PendingRead {
+            reader: connection.clone(),
+            header: *header,
+            access,
+            window,
+            wait: None,
+            give_up: None,
+        };
+        let attention = self.faults.attention();
+        if attention.faults() {
+            self.send(side, Packet::Read(Box::new(read)));
         } else {
-            counters.blocked.one();
+            self.read_arrives(attention, read);
         }
-        trace!(%side, window, offset, length = data.len(), "read");
-        reply(connection, header, [access.as_bytes(), data]);
+    }
+
+    /// A host's read has come to the peer.
+    pub(super) fn read_arrives(&self, attention: Attention, mut read: PendingRead) {
+        let side = read.reader.side;
+        let counters = self.window_counters(side, read.window);
+        // CAST: it was checked to be at most MAX_TRANSFER.
+        let length = read.access.count.get() as usize;
+        if attention.faults() && self.faults.is_all_ones(side, read.window) {
+            counters.all_ones.one();
+            return self.finish_read(read, None);
+        }
+        let Some(address) = self.target(side, read.window, read.access.offset.get(), length) else {
+            counters.blocked.one();
+            return self.finish_read(read, None);
+        };
+        // Almost all accesses are a few bytes.
+        let mut short = [0; 8];
+        let mut long = Vec::new();
+        let data = match short.get_mut(..length) {
+            Some(data) => data,
+            None => {
+                long.resize(length, 0);
+                &mut long[..]
+            }
+        };
+        let peer = self.end(side.peer());
+        match peer.memory.read(address, data) {
+            Access::Done => {
+                counters.ram_reads.one();
+                return self.finish_read(read, Some(data));
+            }
+            Access::Refused => {
+                counters.blocked.one();
+                return self.finish_read(read, None);
+            }
+            Access::Elsewhere => counters.device_reads.one(),
+        }
+        let Some(target) = peer.connection() else {
+            counters.failed.one();
+            return self.finish_read(read, None);
+        };
+        read.wait = self.waits.begin(self.end(side).host, peer.host);
+        if read.wait.is_none() {
+            counters.deadlocks.one();
+            self.report_deadlock(side, read.window, address, counters.deadlocks.get());
+            return self.finish_read(read, None);
+        }
+        let give_up = read
+            .give_up
+            .unwrap_or_else(|| Instant::now() + FORWARD_TIMEOUT);
+        if let Err(waiter) = target.ask(address, length, Waiter::Read(read), give_up) {
+            counters.failed.one();
+            if let Waiter::Read(read) = *waiter {
+                self.finish_read(read, None);
+            }
+        }
     }
 
     /// A host writes through a window.
@@ -78,6 +110,36 @@ impl Link {
         counters.writes.one();
         // CAST: usize has at most 64 bits.
         counters.bytes_written.add(data.len() as u64);
+        let attention = self.faults.attention();
+        if attention.faults() {
+            let data = data.into();
+            self.send(
+                side,
+                Packet::Write {
+                    window,
+                    offset,
+                    data,
+                },
+            );
+        } else {
+            self.write_arrives(attention, side, window, offset, data);
+        }
+    }
+
+    /// A host's write has come to the peer.
+    pub(super) fn write_arrives(
+        &self,
+        attention: Attention,
+        side: Side,
+        window: usize,
+        offset: u64,
+        data: &[u8],
+    ) {
+        let counters = self.window_counters(side, window);
+        if attention.faults() && self.faults.is_all_ones(side, window) {
+            counters.swallowed.one();
+            return;
+        }
         let Some(address) = self.target(side, window, offset, data.len()) else {
             counters.blocked.one();
             return;
@@ -101,17 +163,30 @@ impl Link {
         }
     }
 
+    /// Sends the answer to a host's read on its way, all-ones if there is no data.
+    pub(super) fn finish_read(&self, mut read: PendingRead, data: Option<&[u8]>) {
+        // Before the answer is out: the host may read again at once.
+        read.wait = None;
+        if self.faults.attention().faults() {
+            let data = data.map(Into::into);
+            self.send(
+                read.reader.side.peer(),
+                Packet::Answer(Box::new(read), data),
+            );
+        } else {
+            self.answer_read(read, data);
+        }
+    }
+
     /// Answers a host's read, with all-ones if there is no data.
-    pub(super) fn finish_read(&self, read: PendingRead, data: Option<&[u8]>) {
+    pub(super) fn answer_read(&self, mut read: PendingRead, data: Option<&[u8]>) {
+        read.wait = None;
         let PendingRead {
             reader,
             header,
             access,
-            wait,
             ..
         } = read;
-        // Before the answer is out: the host may read again at once.
-        drop(wait);
         match data {
             Some(data) => reply(&reader, &header, [access.as_bytes(), data]),
             // CAST: it was checked to be at most MAX_TRANSFER.

@@ -11,6 +11,7 @@ mod deadlock;
 mod descriptors;
 mod direct;
 mod doorbell;
+mod faults;
 mod info;
 mod intel;
 mod process;

@@ -88,6 +88,43 @@ fn it_starts_answers_and_ends() {
         512 << 20
     );
 
+    let fault = |words: &str| {
+        program()
+            .arg("fault")
+            .arg(directory.path().join("control"))
+            .args(words.split_whitespace())
+            .output()
+            .unwrap()
+    };
+    let done = fault("--link ntb0 delay --host lender 5ms");
+    assert!(done.status.success());
+    let answer: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(answer["faults"]["hosts"]["lender"]["delay"], "5ms");
+    assert!(fault("down").status.success());
+    let state = query("state");
+    assert_eq!(state["ntb0"]["faults"]["cable_out"], true);
+    assert_eq!(
+        state["ntb0"]["faults"]["hosts"]["lender"]["delay"],
+        answer["faults"]["hosts"]["lender"]["delay"]
+    );
+    for (words, expected) in [
+        ("--link ntb7 down", "no link 'ntb7' (there is: ntb0)"),
+        (
+            "freeze --host nobody",
+            "no host 'nobody' (it has: lender, borrower)",
+        ),
+        ("all-ones 3", "no window 3 (there is: 0 to 2)"),
+        ("delay 2s", "2s with 2s the other way"),
+        ("break", "'break'"),
+    ] {
+        let refused = fault(words);
+        let error = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success(), "{words}");
+        assert!(error.contains(expected), "{words}: {error}");
+    }
+    assert!(fault("clear").status.success());
+    assert_eq!(query("state")["ntb0"]["faults"], serde_json::json!({}));
+
     kill_process(Pid::from_child(&running.0), Signal::TERM).unwrap();
     assert_eq!(running.0.wait().unwrap().code(), Some(0));
     for name in ["lender", "borrower", "control"] {
