@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use devlend_bed::{Bed, Placement, DEFAULT_LIMIT};
+use devlend_bed::{Bed, FaultRequest, Placement, DEFAULT_LIMIT};
 
 use crate::{demo, latency, selftest};
 
@@ -73,6 +73,9 @@ enum Command {
     NtbSelftest(selftest::Selftest),
     /// Show the transaction counters of the emulated NTB.
     Counters,
+    /// Make something go wrong at a link of the emulated NTB, or right again.
+    #[command(subcommand_value_name = "FAULT", subcommand_help_heading = "Faults")]
+    Fault(FaultRequest),
 }
 
 /// Runs the command and returns the status to end with.
@@ -110,6 +113,10 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
                 .map(|(name, count)| format!("{name} {count}\n"))
                 .collect();
             print(lines.concat().as_bytes())?;
+        }
+        Command::Fault(request) => {
+            let active = attach()?.emulator().ask_for(request)?;
+            print(format!("{active}\n").as_bytes())?;
         }
     }
     Ok(ExitCode::SUCCESS)

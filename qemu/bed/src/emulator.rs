@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The emulated NTB: its topology file and its counters.
+//! The emulated NTB: its topology file, its counters, its faults.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ntb_emu::control::{self, Request};
+use ntb_emu::fault::{self, Fault};
 use ntb_emu::model::Family;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::options::{LinkOptions, Options};
 
@@ -25,36 +24,54 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Sends one request line and returns the answer.
-    ///
-    /// # Errors
-    ///
-    /// `ntb-emu` does not run or does not answer within five seconds.
-    pub fn ask(&self, request: &str) -> Result<String> {
-        let mut stream = UnixStream::connect(&self.control)
-            .with_context(|| format!("connecting to ntb-emu at {}", self.control.display()))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        writeln!(stream, "{request}")?;
-        stream.shutdown(Shutdown::Write)?;
-        let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .with_context(|| format!("waiting for ntb-emu's answer to '{request}'"))?;
-        Ok(answer)
-    }
-
     /// Everything it has counted since it started.
     ///
     /// # Errors
     ///
-    /// As for [`ask`](Self::ask), or the answer is not what it should be.
+    /// `ntb-emu` does not run or does not answer.
     pub fn counters(&self) -> Result<Counters> {
-        let answer = self.ask("counters")?;
-        let json = serde_json::from_str(&answer)
-            .with_context(|| format!("ntb-emu's counters are no JSON: {answer}"))?;
+        let json = control::ask(&self.control, &Request::Counters).context("asking ntb-emu")?;
         let mut counters = Counters::new();
         flatten("", &json, &mut counters);
         Ok(counters)
+    }
+
+    /// One of its counters, by its dotted name.
+    ///
+    /// # Errors
+    ///
+    /// There is none of that name, or as for [`counters`](Self::counters).
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let counters = self.counters()?;
+        let count = counters.get(name).copied();
+        count.with_context(|| format!("ntb-emu has no counter '{name}'"))
+    }
+
+    /// The state of its links, by name.
+    ///
+    /// # Errors
+    ///
+    /// `ntb-emu` does not run or does not answer.
+    pub fn state(&self) -> Result<Value> {
+        control::ask(&self.control, &Request::State).context("asking ntb-emu")
+    }
+
+    /// Makes something go wrong at the only link, or right again.
+    ///
+    /// # Errors
+    ///
+    /// There are several links, or as for [`ask_for`](Self::ask_for).
+    pub fn inject(&self, fault: Fault) -> Result<Value> {
+        self.ask_for(fault::Request { link: None, fault })
+    }
+
+    /// Makes something go wrong at a link, or right again. Returns what is active there then.
+    ///
+    /// # Errors
+    ///
+    /// `ntb-emu` does not run, or refuses and says why.
+    pub fn ask_for(&self, request: fault::Request) -> Result<Value> {
+        control::ask(&self.control, &Request::Fault(request)).context("asking ntb-emu for a fault")
     }
 }
 

@@ -43,6 +43,7 @@ pub use environment::Environment;
 pub use host::{Host, DEFAULT_LIMIT};
 pub use mmio::{Access, AccessKind, Timed};
 pub use nix::errno::Errno;
+pub use ntb_emu::fault::{Fault, Request as FaultRequest};
 pub use ntb_emu::model::Family;
 pub use options::{
     default_windows, driver_modules, driver_parameters, parse_size, HostOptions, LinkOptions,
