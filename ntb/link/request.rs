@@ -40,6 +40,8 @@ const TIMEOUT: Delta = Delta::from_millis(5000);
 /// How long a configuration access may hold interrupts off. A local access takes a microsecond, a forwarded one a few;
 /// the bound is for a peer that has died without the link going down.
 const ATOMIC_TIMEOUT: Delta = Delta::from_millis(2000);
+/// When a reply takes longer than this, the doorbell is rung again: one may have got lost, and an empty ring is no harm.
+const RING_AGAIN: Delta = Delta::from_millis(100);
 /// Between two looks at a reply slot by a caller that may sleep.
 const POLL: Delta = Delta::from_micros(50);
 
@@ -168,8 +170,13 @@ impl Link {
                 Err(error) => return Err(error.into()),
             }
         }
+        let mut rung = Instant::<Monotonic>::now();
         while !self.fetch_reply(&guard, sequence, &mut slot)? {
             patience()?;
+            if rung.elapsed() > RING_AGAIN {
+                self.ring_again(scope.session)?;
+                rung = Instant::now();
+            }
         }
         drop(guard);
 
@@ -189,6 +196,16 @@ impl Link {
             is_there
         })
         .ok_or_else(enotconn)
+    }
+
+    /// Rings for what is in the peer's ring already, in that session.
+    fn ring_again(&self, id: u32) -> Result {
+        let guard = self.session.lock();
+        let session = (*guard).as_ref().ok_or_else(enotconn)?;
+        if id != self.session_id() {
+            return Err(enotconn());
+        }
+        session.ntb.ring(DOORBELL_REQUEST)
     }
 
     /// Puts a message on the peer's ring; into that session, if one is named.
