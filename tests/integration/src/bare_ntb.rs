@@ -2,12 +2,13 @@
 
 //! The emulated NTB under the kernel's own drivers, before devlend comes into it.
 
+use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{ensure, Result};
-use devlend_bed::{until, Bed, Seen};
+use anyhow::{ensure, Context, Result};
+use devlend_bed::{until, Bed, Fault, Host, Seen};
 
-use crate::pair::NTB;
+use crate::pair::{finally, NTB};
 use crate::runner::{Body, Case};
 
 pub const CASES: &[Case] = &[
@@ -18,6 +19,10 @@ pub const CASES: &[Case] = &[
     Case {
         name: "bare_ntb::pingpong",
         body: Body::Bed(pingpong),
+    },
+    Case {
+        name: "bare_ntb::pingpong_without_doorbells",
+        body: Body::Bed(pingpong_without_doorbells),
     },
 ];
 
@@ -33,22 +38,95 @@ fn the_kernels_driver_binds(bed: &Bed) -> Result<()> {
 
 /// Scratchpads, doorbells and their interrupts, through the kernel's own test client.
 fn pingpong(bed: &Bed) -> Result<()> {
+    load_pingpong(bed)?;
+    for host in bed.hosts() {
+        wait_for_balls(host, 10)?;
+    }
+    unload_pingpong(bed)
+}
+
+/// Without doorbells the game stops; a link that goes and comes starts it again.
+fn pingpong_without_doorbells(bed: &Bed) -> Result<()> {
+    let emulator = bed.emulator();
+    load_pingpong(bed)?;
+    for host in bed.hosts() {
+        wait_for_balls(host, 1)?;
+    }
+    let body = (|| {
+        emulator.inject(Fault::DropDoorbells {
+            host: None,
+            next: None,
+            probability: Some(1.0),
+            seed: 0,
+        })?;
+        let lost = || {
+            let [a, b] = ["lender", "borrower"]
+                .map(|host| emulator.counter(&format!("ntb0.{host}.doorbells_dropped")));
+            anyhow::Ok(a? + b?)
+        };
+        until("a ball to get lost", Duration::from_secs(30), || {
+            Ok(match lost()? {
+                0 => Seen::NotYet("none is lost".into()),
+                _ => Seen::Yes(()),
+            })
+        })?;
+        // Each ball is lost once, since nobody plays one that has not come.
+        let all = || {
+            let balls = bed.hosts().iter().map(balls).collect::<Result<Vec<_>>>()?;
+            anyhow::Ok((balls, lost()?))
+        };
+        sleep(Duration::from_secs(1));
+        let before = all()?;
+        sleep(Duration::from_secs(1));
+        let after = all()?;
+        ensure!(
+            before == after,
+            "the game goes on: balls and lost ones {before:?}, then {after:?}"
+        );
+        emulator.inject(Fault::Clear)?;
+        emulator.inject(Fault::Flap {
+            times: 1,
+            period: Duration::from_secs(1),
+        })?;
+        for (host, before) in bed.hosts().iter().zip(after.0) {
+            wait_for_balls(host, before + 10)?;
+        }
+        Ok(())
+    })();
+    finally(body, || emulator.inject(Fault::Clear).map(drop))?;
+    unload_pingpong(bed)
+}
+
+fn load_pingpong(bed: &Bed) -> Result<()> {
     for host in bed.hosts() {
         host.load_ntb_drivers()?;
         host.sh_ok("modprobe ntb_pingpong delay_ms=20")?;
     }
-    for host in bed.hosts() {
-        let what = format!("ten balls on the {}", host.name());
-        until(&what, Duration::from_secs(30), || {
-            let count = host.sh_ok("cat /sys/kernel/debug/ntb_pingpong/*/count")?;
-            Ok(match count.parse::<u64>() {
-                Ok(balls) if balls >= 10 => Seen::Yes(()),
-                _ => Seen::NotYet(count),
-            })
-        })?;
-    }
+    Ok(())
+}
+
+fn unload_pingpong(bed: &Bed) -> Result<()> {
     for host in bed.hosts() {
         host.sh_ok("rmmod ntb_pingpong")?;
     }
     Ok(())
+}
+
+fn balls(host: &Host) -> Result<u64> {
+    let count = host.sh_ok("cat /sys/kernel/debug/ntb_pingpong/*/count")?;
+    count
+        .parse()
+        .with_context(|| format!("'{count}' is no number of balls"))
+}
+
+fn wait_for_balls(host: &Host, enough: u64) -> Result<()> {
+    let what = format!("{enough} balls on the {}", host.name());
+    until(&what, Duration::from_secs(30), || {
+        let count = balls(host)?;
+        Ok(if count >= enough {
+            Seen::Yes(())
+        } else {
+            Seen::NotYet(count.to_string())
+        })
+    })
 }

@@ -11,6 +11,7 @@ mod borrow_errors;
 mod crossing_reads;
 mod data_path;
 mod events;
+mod faults;
 mod keepalive;
 mod lend_errors;
 mod lives;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         borrow_errors::CASES,
         data_path::CASES,
         using::CASES,
+        faults::CASES,
         lives::CASES,
         keepalive::CASES,
         take_back::CASES,

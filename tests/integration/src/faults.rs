@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A bridge that breaks, while a device is borrowed over it.
+
+use std::time::Duration;
+
+use anyhow::{ensure, Result};
+use devlend_bed::{until, Bed, Fault, Host, Options, Seen};
+
+use crate::pair::{self, finally, Pair, NVME};
+use crate::runner::{Body, Case};
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "faults::the_cable_is_pulled",
+        body: Body::Pair(the_cable_is_pulled),
+    },
+    Case {
+        name: "faults::the_cable_flaps",
+        body: Body::Pair(the_cable_flaps),
+    },
+    Case {
+        name: "faults::doorbells_get_lost",
+        body: Body::Pair(doorbells_get_lost),
+    },
+    Case {
+        name: "faults::a_long_wire",
+        body: Body::Pair(a_long_wire),
+    },
+    Case {
+        name: "faults::a_window_that_has_gone",
+        body: Body::Pair(a_window_that_has_gone),
+    },
+    Case {
+        name: "faults::the_lender_freezes",
+        body: Body::Pair(the_lender_freezes),
+    },
+    Case {
+        name: "faults::a_lender_that_freezes_does_not_answer",
+        body: Body::Pair(a_lender_that_freezes_does_not_answer),
+    },
+    Case {
+        name: "faults::all_data_on_a_long_wire",
+        body: Body::Own(no_direct_window, all_data_on_a_long_wire),
+    },
+    Case {
+        name: "faults::the_lender_freezes_for_too_long",
+        body: Body::Own(no_direct_window, the_lender_freezes_for_too_long),
+    },
+];
+
+const SECOND: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
+
+/// The usual hosts, with a bridge that sees all accesses.
+fn no_direct_window() -> Result<Options> {
+    let mut options = pair::options()?;
+    for window in options.links.iter_mut().flat_map(|link| &mut link.windows) {
+        window.direct = false;
+    }
+    Ok(options)
+}
+
+/// Runs a test's body, and ends all faults whatever came of it.
+fn with_faults(bed: &Bed, body: impl FnOnce() -> Result<()>) -> Result<()> {
+    finally(body(), || bed.emulator().inject(Fault::Clear).map(drop))
+}
+
+/// A command that runs in the borrower while something else happens.
+struct Job<'a>(&'a Host);
+
+impl<'a> Job<'a> {
+    /// Reads and writes the disk, comparing what comes back with what was written. It has begun when this returns.
+    fn fio(host: &'a Host, disk: &str, more: &str) -> Result<Self> {
+        let stat = format!("/sys/class/block/{}/stat", disk.trim_start_matches("/dev/"));
+        let transfers = || {
+            // Reads and writes completed are the first and the fifth number.
+            let numbers = host.read(&stat)?;
+            let numbers = numbers.split_whitespace().map(str::parse::<u64>);
+            let numbers: Vec<u64> = numbers.collect::<std::result::Result<_, _>>()?;
+            anyhow::Ok(numbers.iter().step_by(4).take(2).sum::<u64>())
+        };
+        let before = transfers()?;
+        host.sh_ok(&format!(
+            "rm -f /tmp/job.status; (cd /tmp; fio --name=job --filename={disk} --rw=randrw --bs=4k --offset=32M --size=16M \
+             --direct=1 --ioengine=psync --allow_file_create=0 --verify=crc32c {more} >/tmp/job.log 2>&1; \
+             echo $? >/tmp/job.status) >/dev/null 2>&1 &"
+        ))?;
+        until("fio to begin", 30 * SECOND, || {
+            Ok(if transfers()? > before + 10 {
+                Seen::Yes(())
+            } else {
+                Seen::NotYet(host.sh_ok("tail -n 3 /tmp/job.log")?)
+            })
+        })?;
+        Ok(Self(host))
+    }
+
+    /// Waits for its end, and returns its status and its output.
+    fn end(&self, limit: Duration) -> Result<(i32, String)> {
+        let status = until("fio to end", limit, || {
+            let status = self.0.sh_ok("cat /tmp/job.status 2>/dev/null || true")?;
+            Ok(match status.parse() {
+                Ok(status) => Seen::Yes(status),
+                Err(_) => Seen::NotYet(self.0.sh_ok("tail -n 3 /tmp/job.log")?),
+            })
+        })?;
+        Ok((status, self.0.sh_ok("cat /tmp/job.log")?))
+    }
+
+    fn end_well(&self, limit: Duration) -> Result<()> {
+        let (status, log) = self.end(limit)?;
+        ensure!(status == 0, "fio ended with status {status}:\n{log}");
+        Ok(())
+    }
+
+    /// Ends it before its time; it must not have failed.
+    fn stop(&self) -> Result<()> {
+        self.0.sh_ok("pkill -INT fio")?;
+        let (status, log) = self.end(60 * SECOND)?;
+        // What fio says when it is interrupted, and more than that if there was an error.
+        ensure!(status == 128, "fio ended with status {status}:\n{log}");
+        Ok(())
+    }
+
+    /// Waits for it to fail, with errors of the disk and not of the data.
+    fn end_badly(&self, limit: Duration) -> Result<()> {
+        let (status, log) = self.end(limit)?;
+        ensure!(status != 0, "fio noticed nothing:\n{log}");
+        ensure!(!log.contains("verify:"), "wrong data:\n{log}");
+        Ok(())
+    }
+}
+
+fn wait_both(pair: &Pair<'_>, state: &str) -> Result<()> {
+    for link in [&pair.at_lender, &pair.at_borrower] {
+        link.wait_state(state, Duration::from_secs(30))?;
+    }
+    Ok(())
+}
+
+/// Borrows the device, which is lent already or again, and sees that it works; returns it and takes it back.
+fn use_again(pair: &Pair<'_>) -> Result<()> {
+    let borrowed = pair.borrow_lent()?;
+    borrowed.check_disk()?;
+    borrowed.end()
+}
+
+fn the_cable_is_pulled(pair: &Pair<'_>) -> Result<()> {
+    let borrowed = pair.borrow()?;
+    borrowed.check_disk()?;
+    with_faults(pair.bed, || {
+        let job = Job::fio(pair.borrower, &borrowed.disk, "--time_based --runtime=600")?;
+        pair.bed.emulator().inject(Fault::Down)?;
+        wait_both(pair, "down")?;
+        borrowed.wait_gone(Duration::from_secs(60))?;
+        job.end_badly(Duration::from_secs(60))?;
+        // The lender has its device, with the cable still out.
+        pair.lending()
+            .wait_state(NVME, "offered", Duration::from_secs(30))?;
+        pair.end()?;
+        pair.bed.emulator().inject(Fault::Up)?;
+        wait_both(pair, "up")
+    })?;
+    pair.lend()?;
+    use_again(pair)
+}
+
+fn the_cable_flaps(pair: &Pair<'_>) -> Result<()> {
+    let borrowed = pair.borrow()?;
+    borrowed.check_disk()?;
+    with_faults(pair.bed, || {
+        for period in [3000 * MS, 300 * MS, 30 * MS] {
+            pair.bed
+                .emulator()
+                .inject(Fault::Flap { times: 5, period })?;
+            until("the cable to come to rest", 30 * SECOND, || {
+                let faults = &pair.bed.emulator().state()?["ntb0"]["faults"];
+                Ok(match &faults["flap"] {
+                    flap if flap.is_null() => Seen::Yes(()),
+                    flap => Seen::NotYet(flap.to_string()),
+                })
+            })?;
+        }
+        wait_both(pair, "up")
+    })?;
+    borrowed.wait_gone(Duration::from_secs(60))?;
+    pair.lending()
+        .wait_state(NVME, "offered", Duration::from_secs(30))?;
+    use_again(pair)
+}
+
+/// A request is answered although its doorbell has not been heard.
+fn doorbells_get_lost(pair: &Pair<'_>) -> Result<()> {
+    pair.lend()?;
+    with_faults(pair.bed, || {
+        let before = pair
+            .bed
+            .emulator()
+            .counter("ntb0.borrower.doorbells_dropped")?;
+        let lose = || {
+            pair.bed.emulator().inject(Fault::DropDoorbells {
+                host: Some("borrower".into()),
+                next: Some(1),
+                probability: None,
+                seed: 0,
+            })
+        };
+        pair.at_borrower
+            .offer(NVME)
+            .wait_state("available", 10 * SECOND)?;
+        lose()?;
+        let borrowed = pair.borrow_lent()?;
+        borrowed.check_disk()?;
+        // A configuration access, too, which waits for its answer with interrupts off.
+        lose()?;
+        pair.borrower
+            .sh_ok(&format!("lspci -xxxx -s {}", borrowed.address))?;
+        borrowed.check_disk()?;
+        lose()?;
+        pair.at_borrower.offer(NVME).give_back()?;
+        let lost = pair
+            .bed
+            .emulator()
+            .counter("ntb0.borrower.doorbells_dropped")?
+            - before;
+        ensure!(lost == 3, "{lost} doorbells were lost, not 3");
+        Ok(())
+    })?;
+    pair.end()
+}
+
+fn latency(bed: &Bed, by: Duration) -> Result<()> {
+    bed.emulator()
+        .inject(Fault::Delay { host: None, by })
+        .map(drop)
+}
+
+/// Registers, interrupts and control messages are late; data is not, for it takes the direct window.
+fn a_long_wire(pair: &Pair<'_>) -> Result<()> {
+    let borrowed = pair.borrow()?;
+    let body = with_faults(pair.bed, || {
+        latency(pair.bed, MS)?;
+        Job::fio(
+            pair.borrower,
+            &borrowed.disk,
+            "--size=4M --verify_state_save=0",
+        )?
+        .end_well(60 * SECOND)?;
+        borrowed.check_disk()?;
+        let delayed = pair
+            .bed
+            .emulator()
+            .counter("ntb0.borrower.windows.1.delayed")?;
+        ensure!(delayed > 1000, "only {delayed} accesses were delayed");
+        Ok(())
+    });
+    finally(body, || borrowed.end())
+}
+
+/// Data, queues, registers, interrupts: everything is late.
+fn all_data_on_a_long_wire(pair: &Pair<'_>) -> Result<()> {
+    with_faults(pair.bed, || {
+        latency(pair.bed, MS)?;
+        let borrowed = pair.borrow()?;
+        Job::fio(
+            pair.borrower,
+            &borrowed.disk,
+            "--size=64k --io_size=64k --verify_state_save=0",
+        )?
+        .end_well(300 * SECOND)?;
+        let delayed = pair
+            .bed
+            .emulator()
+            .counter("ntb0.lender.windows.2.delayed")?;
+        ensure!(delayed > 4096, "only {delayed} accesses were delayed");
+        borrowed.end()
+    })
+}
+
+/// What NVMe's driver waits for an answer, in seconds.
+fn set_patience(host: &Host, seconds: u32) -> Result<()> {
+    host.write(
+        "/sys/module/nvme_core/parameters/io_timeout",
+        &seconds.to_string(),
+    )
+}
+
+/// The device's registers have gone, and nobody says so.
+fn a_window_that_has_gone(pair: &Pair<'_>) -> Result<()> {
+    set_patience(pair.borrower, 3)?;
+    let body = (|| {
+        let borrowed = pair.borrow()?;
+        borrowed.check_disk()?;
+        with_faults(pair.bed, || {
+            let job = Job::fio(pair.borrower, &borrowed.disk, "--time_based --runtime=600")?;
+            pair.bed.emulator().inject(Fault::AllOnes {
+                host: Some("borrower".into()),
+                window: 1,
+                off: false,
+            })?;
+            job.end_badly(Duration::from_secs(90))?;
+            // It can be given back, which needs no register of the device's.
+            pair.at_borrower.offer(NVME).give_back()
+        })?;
+        use_again(pair)
+    })();
+    finally(body, || set_patience(pair.borrower, 30))
+}
+
+/// For ten seconds nothing comes or goes; that is within what a driver waits.
+fn the_lender_freezes(pair: &Pair<'_>) -> Result<()> {
+    let borrowed = pair.borrow()?;
+    let body = with_faults(pair.bed, || {
+        let job = Job::fio(pair.borrower, &borrowed.disk, "--time_based --runtime=600")?;
+        freeze(pair)?;
+        until("something to wait", 30 * SECOND, || {
+            let state = pair.bed.emulator().state()?;
+            let active = &state["ntb0"]["faults"];
+            Ok(match active["hosts"]["borrower"]["waiting"].as_u64() {
+                Some(1..) => Seen::Yes(()),
+                _ => Seen::NotYet(active.to_string()),
+            })
+        })?;
+        std::thread::sleep(10 * SECOND);
+        pair.bed.emulator().inject(Fault::Thaw { host: None })?;
+        borrowed.check_disk()?;
+        job.stop()
+    });
+    finally(body, || borrowed.end())
+}
+
+/// With all accesses frozen, signs of life included, each host ends what it had with the other.
+fn the_lender_freezes_for_too_long(pair: &Pair<'_>) -> Result<()> {
+    for link in [&pair.at_lender, &pair.at_borrower] {
+        link.host().write(&link.path("keepalive_timeout"), "3000")?;
+    }
+    let borrowed = pair.borrow()?;
+    with_faults(pair.bed, || {
+        let job = Job::fio(pair.borrower, &borrowed.disk, "--time_based --runtime=600")?;
+        freeze(pair)?;
+        wait_both(pair, "waiting")?;
+        borrowed.wait_gone(60 * SECOND)?;
+        job.end_badly(60 * SECOND)?;
+        pair.lending().wait_state(NVME, "offered", 30 * SECOND)
+    })?;
+    // What was under way arrives now, where nobody has use for it any more.
+    wait_both(pair, "up")?;
+    use_again(pair)
+}
+
+fn freeze(pair: &Pair<'_>) -> Result<()> {
+    let fault = Fault::Freeze {
+        host: "lender".into(),
+    };
+    pair.bed.emulator().inject(fault).map(drop)
+}
+
+/// Requests time out, and what was asked for in vain can be had later.
+fn a_lender_that_freezes_does_not_answer(pair: &Pair<'_>) -> Result<()> {
+    pair.lend()?;
+    with_faults(pair.bed, || {
+        pair.at_borrower
+            .offer(NVME)
+            .wait_state("available", 10 * SECOND)?;
+        freeze(pair)?;
+        pair::refused(
+            pair.at_borrower.try_borrow(NVME)?,
+            &[devlend_bed::Errno::ETIMEDOUT],
+            "borrowing from a frozen lender",
+        )
+    })?;
+    // The lender has heard the request in the end, and considers the device lent. Another request replaces that.
+    pair.lending().wait_state(NVME, "lent", 30 * SECOND)?;
+    let answer = pair.at_borrower.try_borrow(NVME)?;
+    ensure!(answer.is_ok(), "the thawed lender refuses: {answer:?}");
+    let offer = pair.at_borrower.offer(NVME);
+    offer.wait_state("borrowed", 30 * SECOND)?;
+    offer.give_back()?;
+    pair.end()
+}
