@@ -2,13 +2,17 @@
 
 //! The emulated NTB under the kernel's own drivers, before devlend comes into it.
 
+mod perf;
+mod tool;
+mod transport;
+
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 use devlend_bed::{until, Bed, Fault, Host, Seen};
 
-use crate::pair::{finally, NTB};
+use crate::pair::{finally, logged, NTB};
 use crate::runner::{Body, Case};
 
 pub const CASES: &[Case] = &[
@@ -24,7 +28,54 @@ pub const CASES: &[Case] = &[
         name: "bare_ntb::pingpong_without_doorbells",
         body: Body::Bed(pingpong_without_doorbells),
     },
+    Case {
+        name: "bare_ntb::scratchpads",
+        body: Body::Bed(tool::scratchpads),
+    },
+    Case {
+        name: "bare_ntb::doorbells",
+        body: Body::Bed(tool::doorbells),
+    },
+    Case {
+        name: "bare_ntb::doorbell_masks",
+        body: Body::Bed(tool::doorbell_masks),
+    },
+    Case {
+        name: "bare_ntb::windows",
+        body: Body::Bed(tool::windows),
+    },
+    Case {
+        name: "bare_ntb::perf",
+        body: Body::Bed(perf::copies),
+    },
+    Case {
+        name: "bare_ntb::network",
+        body: Body::Bed(transport::network),
+    },
+    Case {
+        name: "bare_ntb::the_msi_test_wants_a_scratchpad_more",
+        body: Body::Bed(the_msi_test_wants_a_scratchpad_more),
+    },
 ];
+
+/// Unloads a client from all hosts that have it. It must not be in use.
+fn unload(bed: &Bed, module: &str) -> Result<()> {
+    for host in bed.hosts() {
+        host.sh_ok(&format!("[ ! -d /sys/module/{module} ] || rmmod {module}"))?;
+    }
+    Ok(())
+}
+
+/// `ntb_msi_test` cannot work on AMD: it says so, and nothing is left of it.
+fn the_msi_test_wants_a_scratchpad_more(bed: &Bed) -> Result<()> {
+    for host in bed.hosts() {
+        host.load_ntb_drivers()?;
+        let load = || host.sh_ok("modprobe ntb_msi_test && rmmod ntb_msi_test");
+        let refusal = |line: &str| line.contains("requires at least 9 spads for 4 irqs");
+        logged(host, load, refusal, "that scratchpads are missing")?;
+    }
+    Ok(())
+}
 
 fn the_kernels_driver_binds(bed: &Bed) -> Result<()> {
     for host in bed.hosts() {
@@ -106,10 +157,7 @@ fn load_pingpong(bed: &Bed) -> Result<()> {
 }
 
 fn unload_pingpong(bed: &Bed) -> Result<()> {
-    for host in bed.hosts() {
-        host.sh_ok("rmmod ntb_pingpong")?;
-    }
-    Ok(())
+    unload(bed, "ntb_pingpong")
 }
 
 fn balls(host: &Host) -> Result<u64> {
