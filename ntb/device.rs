@@ -107,6 +107,16 @@ impl Device {
         u8::try_from(count).unwrap_or(0)
     }
 
+    /// Whether an inbound window shows only what is a power of two in size and at a multiple of that.
+    ///
+    /// No driver says so. Switches replace the high bits of an address: `ntb_hw_switchtec` gives the hardware the number of
+    /// low bits that stay, the logarithm of the size rounded down, and nothing checks that the rest of the size is shown.
+    pub fn natural_windows(&self) -> bool {
+        // SAFETY: `self` is valid, and `topo` does not change after the registration.
+        let topology = unsafe { (*self.as_raw()).topo };
+        topology == bindings::ntb_topo_NTB_TOPO_SWITCH
+    }
+
     /// Describes an inbound window. Some hardware answers only while the link is up.
     ///
     /// # Errors

@@ -108,7 +108,7 @@ impl Registry {
     fn span_for(&self, link: &Link, offer: &Offer) -> Result<Span, Option<NoSpace>> {
         let plan = link.plan().ok_or(None)?;
         let fit = |ranges: &mut dyn Iterator<Item = (u64, u64)>| {
-            mmio_span(ranges, plan.mmio_size, plan.mmio_align)
+            mmio_span(ranges, &plan.mmio())
         };
 
         if let Some(window) = self.window(link) {

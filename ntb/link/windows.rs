@@ -33,6 +33,7 @@ impl Link {
                 index,
                 size: inbound.size_max,
                 align: inbound.address_align,
+                natural: device.natural_windows(),
             };
             windows.push(window, GFP_KERNEL)?;
         }

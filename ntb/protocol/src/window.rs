@@ -26,6 +26,9 @@ pub struct Window {
     pub size: u64,
     /// Alignment of the translated address, bytes, a power of two; 0 means any.
     pub align: u64,
+    /// Whether it only shows what is a power of two in size and at a multiple of that: hardware that takes the low bits of
+    /// an address from the offset and the others from the translation, instead of adding them.
+    pub natural: bool,
 }
 
 /// What the peer's windows are to show of this host.
@@ -48,6 +51,8 @@ pub struct Plan {
     pub mmio_size: u64,
     /// Alignment its translation needs, bytes.
     pub mmio_align: u64,
+    /// Whether it is [natural](Window::natural).
+    pub mmio_natural: bool,
     /// Index of the window that shows [`MSI_RANGE`]; may be `memory_window`.
     pub msi_window: u8,
     /// Bus address that window starts at.
@@ -56,6 +61,18 @@ pub struct Plan {
     pub msi_size: u64,
     /// Where in that window [`MSI_RANGE`] starts.
     pub msi_offset: u64,
+}
+
+impl Plan {
+    /// The window that shows device registers.
+    pub fn mmio(&self) -> Window {
+        Window {
+            index: self.mmio_window,
+            size: self.mmio_size,
+            align: self.mmio_align,
+            natural: self.mmio_natural,
+        }
+    }
 }
 
 /// Why there is no plan.
@@ -140,6 +157,42 @@ fn alignment(window: &Window) -> u64 {
     window.align.max(PAGE)
 }
 
+/// The smallest range of the kind that a natural window shows with `start` to `end` in it; `None` if there is none.
+fn natural(start: u64, end: u64, align: u64) -> Option<Span> {
+    let mut size = end
+        .checked_sub(start)?
+        .max(align)
+        .checked_next_power_of_two()?;
+    loop {
+        let base = round_down(start, size);
+        // PANIC: the base is not above the start.
+        if end - base <= size {
+            return Some(Span { base, size });
+        }
+        size = size.checked_mul(2)?;
+    }
+}
+
+/// The range that a window shows with `start`, a multiple of its alignment, to `end` in it; `None` if there is none.
+fn shown(window: &Window, start: u64, end: u64) -> Option<Span> {
+    if window.natural {
+        natural(start, end, alignment(window))
+    } else {
+        let size = end.checked_sub(start)?;
+        Some(Span { base: start, size })
+    }
+    .filter(|span| span.size <= window.size)
+}
+
+/// As much of a window as can be used.
+fn usable(window: &Window) -> Window {
+    let size = match window.size.checked_ilog2() {
+        Some(shift) if window.natural => 1 << shift,
+        _ => window.size,
+    };
+    Window { size, ..*window }
+}
+
 /// Shares out the peer's windows.
 ///
 /// `ram_end` is the end of this host's RAM as a bus address, `control` address and length of its control block.
@@ -154,50 +207,50 @@ fn alignment(window: &Window) -> u64 {
 ///
 /// [`PlanError`], with the numbers.
 pub fn plan(windows: &[Window], ram_end: u64, control: (u64, u64)) -> Result<Plan, PlanError> {
-    let usable = || windows.iter().filter(|window| window.size > 0);
+    let usable = || windows.iter().map(usable).filter(|window| window.size > 0);
     let have = usable().count();
-    let largest = |best: Option<Window>, window: &Window| match best {
+    let largest = |best: Option<Window>, window: Window| match best {
         Some(best) if best.size >= window.size => Some(best),
-        _ => Some(*window),
+        _ => Some(window),
     };
 
     let Some(memory) = usable().fold(None, largest) else {
         return Err(PlanError::TooFewWindows { have, need: 2 });
     };
-    let (memory_base, memory_end) = place_memory(&memory, ram_end, control)?;
+    let (memory_base, ram_end_shown) = place_memory(&memory, ram_end, control)?;
 
     let reach = memory_base.saturating_add(memory.size);
     let inside = memory_base <= MSI_RANGE.0 && MSI_END <= reach;
+    let memory_end = if inside {
+        ram_end_shown.max(MSI_END)
+    } else {
+        ram_end_shown
+    };
+    let memory_span = shown(&memory, memory_base, memory_end).ok_or(PlanError::Control {
+        address: control.0,
+        length: control.1,
+        available: memory.size,
+    })?;
     let need = if inside { 2 } else { 3 };
     if have < need {
         return Err(PlanError::TooFewWindows { have, need });
     }
 
     let others = || usable().filter(|window| window.index != memory.index);
-    let (msi_window, msi_base, msi_size) = if inside {
-        let end = memory_end.max(MSI_END);
-        // PANIC: `inside` says that the base is not above the range.
-        (memory.index, memory_base, end - memory_base)
+    let (msi_window, msi) = if inside {
+        (memory.index, memory_span)
     } else {
         others()
             .filter_map(|window| {
-                let base = round_down(MSI_RANGE.0, alignment(window));
-                // PANIC: rounded down from below the end.
-                let size = MSI_END - base;
-                (size <= window.size).then_some((window, base, size))
+                let base = round_down(MSI_RANGE.0, alignment(&window));
+                Some((window, shown(&window, base, MSI_END)?))
             })
-            .min_by_key(|&(window, _, size)| (size, window.size))
-            .map(|(window, base, size)| (window.index, base, size))
+            .min_by_key(|&(window, span)| (span.size, window.size))
+            .map(|(window, span)| (window.index, span))
             .ok_or(PlanError::NoMsiWindow {
                 needed: MSI_RANGE.1,
                 available: others().map(|window| window.size).max().unwrap_or(0),
             })?
-    };
-    let memory_size = if inside {
-        msi_size
-    } else {
-        // PANIC: `place_memory` returns them in order.
-        memory_end - memory_base
     };
 
     let Some(mmio) = others()
@@ -209,8 +262,8 @@ pub fn plan(windows: &[Window], ram_end: u64, control: (u64, u64)) -> Result<Pla
 
     Ok(Plan {
         memory_window: memory.index,
-        memory_base,
-        memory_size,
+        memory_base: memory_span.base,
+        memory_size: memory_span.size,
         dma_needed: ram_end,
         dma_available: if memory_base == 0 || memory.size < ram_end {
             memory.size
@@ -220,11 +273,12 @@ pub fn plan(windows: &[Window], ram_end: u64, control: (u64, u64)) -> Result<Pla
         mmio_window: mmio.index,
         mmio_size: mmio.size,
         mmio_align: alignment(&mmio),
+        mmio_natural: mmio.natural,
         msi_window,
-        msi_base,
-        msi_size,
+        msi_base: msi.base,
+        msi_size: msi.size,
         // PANIC: either window starts at or below the range.
-        msi_offset: MSI_RANGE.0 - msi_base,
+        msi_offset: MSI_RANGE.0 - msi.base,
     })
 }
 
@@ -244,6 +298,9 @@ fn place_memory(
 
     let base = if control_end <= window.size {
         0
+    } else if window.natural {
+        // All of it, then, and nothing has to be widened.
+        round_down(address, window.size.max(alignment(window)))
     } else {
         round_down(address, alignment(window))
     };
@@ -272,17 +329,13 @@ impl Span {
     }
 }
 
-/// The pages from the first to the last of `bars` (address and length; those of length 0 do not count), as a window
-/// of `window_size` bytes is to show them whose translation has to be a multiple of `align`.
+/// The pages from the first to the last of `bars` (address and length; those of length 0 do not count), as `window` can
+/// show them: its index does not matter.
 ///
 /// # Errors
 ///
 /// [`NoSpace`] if they lie too far apart.
-pub fn mmio_span(
-    bars: impl Iterator<Item = (u64, u64)>,
-    window_size: u64,
-    align: u64,
-) -> Result<Span, NoSpace> {
+pub fn mmio_span(bars: impl Iterator<Item = (u64, u64)>, window: &Window) -> Result<Span, NoSpace> {
     let hull = bars
         .filter(|&(_, length)| length > 0)
         .map(|(address, length)| (address, address.checked_add(length)))
@@ -293,16 +346,23 @@ pub fn mmio_span(
     let Some((start, end)) = hull else {
         return Ok(Span::default());
     };
-    let base = round_down(start, align.max(PAGE));
-    // PANIC: the base is not above the start, nor the start above the end.
-    let needed = end.map_or(u64::MAX, |end| page_up(end) - base);
-    if needed > window_size {
-        return Err(NoSpace {
-            needed,
-            available: window_size,
-        });
+    let base = round_down(start, alignment(window));
+    let all = |end: u64| {
+        if window.natural {
+            natural(base, page_up(end), alignment(window))
+        } else {
+            // PANIC: the base is not above the start, nor the start above the end.
+            let size = page_up(end) - base;
+            Some(Span { base, size })
+        }
+    };
+    match end.and_then(all) {
+        Some(span) if span.size <= window.size => Ok(span),
+        span => Err(NoSpace {
+            needed: span.map_or(u64::MAX, |span| span.size),
+            available: window.size,
+        }),
     }
-    Ok(Span { base, size: needed })
 }
 
 #[cfg(test)]

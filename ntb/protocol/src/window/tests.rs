@@ -16,8 +16,17 @@ fn windows(sizes: &[u64]) -> Vec<Window> {
             index: index as u8,
             size,
             align: PAGE,
+            natural: false,
         })
         .collect()
+}
+
+fn natural_windows(sizes: &[u64]) -> Vec<Window> {
+    let mut windows = windows(sizes);
+    for window in &mut windows {
+        window.natural = true;
+    }
+    windows
 }
 
 #[test]
@@ -34,6 +43,7 @@ fn three_windows_as_in_the_test_bed() {
             mmio_window: 1,
             mmio_size: 64 * M,
             mmio_align: PAGE,
+            mmio_natural: false,
             msi_window: 0,
             msi_base: 0xfee0_0000,
             msi_size: M,
@@ -226,7 +236,14 @@ fn a_coarse_interrupt_window_starts_lower_and_shows_more() {
 
 #[test]
 fn spans() {
-    let span = |bars: &[(u64, u64)], size, align| mmio_span(bars.iter().copied(), size, align);
+    let span = |bars: &[(u64, u64)], size, align| {
+        let window = Window {
+            size,
+            align,
+            ..Window::default()
+        };
+        mmio_span(bars.iter().copied(), &window)
+    };
     let ok = |base, size| Ok(Span { base, size });
     let no = |needed, available| Err(NoSpace { needed, available });
 
@@ -292,7 +309,72 @@ fn any_window() -> impl Strategy<Value = Window> {
         any::<u64>()
     ];
     let align = prop_oneof![(0u32..64).prop_map(|shift| 1u64 << shift), Just(0u64)];
-    (any::<u8>(), size, align).prop_map(|(index, size, align)| Window { index, size, align })
+    (any::<u8>(), size, align, any::<bool>()).prop_map(|(index, size, align, natural)| Window {
+        index,
+        size,
+        align,
+        natural,
+    })
+}
+
+fn is_natural(base: u64, size: u64) -> bool {
+    size.is_power_of_two() && base % size == 0
+}
+
+impl Window {
+    fn aligned(self) -> Self {
+        Self {
+            align: alignment(&self),
+            ..self
+        }
+    }
+}
+
+/// A Switchtec NTB: only so many low bits of an address come from the offset. A memory window of 4 GiB less 17 MiB would
+/// show 0xfee0_0000 at half its size.
+#[test]
+fn natural_windows_show_natural_ranges() {
+    let plan = plan(&natural_windows(&[32 * M, 4 * G]), 512 * M - 4096, LOW).unwrap();
+    assert_eq!((plan.memory_base, plan.memory_size), (0, 4 * G));
+    assert_eq!((plan.msi_window, plan.msi_offset), (1, 0xfee0_0000));
+    assert_eq!(plan.mmio_size, 32 * M);
+
+    let plan = super::plan(&natural_windows(&[M, 3 * M, 5 * G]), 300 * M, LOW).unwrap();
+    assert_eq!((plan.memory_base, plan.memory_size), (0, 4 * G), "of 5 GiB");
+    assert_eq!((plan.mmio_window, plan.mmio_size), (1, 2 * M), "of 3 MiB");
+
+    // The control block is beyond: the whole window, at a multiple of its size.
+    let high = (9 * G + 5 * M, 28672);
+    let plan = super::plan(&natural_windows(&[M, 64 * M, G]), 10 * G, high).unwrap();
+    assert_eq!((plan.memory_base, plan.memory_size), (9 * G, G));
+    assert_eq!((plan.msi_base, plan.msi_size), (0xfee0_0000, M));
+}
+
+#[test]
+fn natural_spans() {
+    let span = |bars: &[(u64, u64)], size| {
+        let window = Window {
+            size,
+            natural: true,
+            ..Window::default()
+        };
+        mmio_span(bars.iter().copied(), &window)
+    };
+    let ok = |base, size| Ok(Span { base, size });
+    assert_eq!(
+        span(&[(0xfeb0_0000, 0x4000)], M),
+        ok(0xfeb0_0000, 0x4000),
+        "one BAR is natural"
+    );
+    let bars = [(0xfeb0_0000, 0x2_0000), (0xfeb4_0000, 0x4000)];
+    assert_eq!(span(&bars, M), ok(0xfeb0_0000, 0x8_0000));
+    let across = [(0xfeb0_f000, 0x1000), (0xfeb1_0000, 0x1000)];
+    assert_eq!(span(&across, M), ok(0xfeb0_0000, 0x2_0000));
+    let no_space = NoSpace {
+        needed: 0x2_0000,
+        available: 0x1_0000,
+    };
+    assert_eq!(span(&across, 0x1_0000), Err(no_space));
 }
 
 proptest! {
@@ -321,8 +403,14 @@ proptest! {
         prop_assert!(plan.msi_base % window(plan.msi_window).align.max(1) == 0);
         prop_assert_eq!(plan.msi_base + plan.msi_offset, MSI_RANGE.0);
         prop_assert!(plan.msi_offset + MSI_RANGE.1 <= plan.msi_size);
-        prop_assert_eq!(plan.mmio_size, window(plan.mmio_window).size);
-        prop_assert!(windows.iter().all(|window| window.size <= memory.size));
+        prop_assert_eq!(plan.mmio(), usable(&window(plan.mmio_window)).aligned());
+        prop_assert!(windows.iter().all(|window| usable(window).size <= usable(&memory).size));
+        if memory.natural {
+            prop_assert!(is_natural(plan.memory_base, plan.memory_size));
+        }
+        if window(plan.msi_window).natural {
+            prop_assert!(is_natural(plan.msi_base, plan.msi_size));
+        }
         if plan.dma_available >= plan.dma_needed {
             prop_assert!(plan.memory_base == 0 && plan.memory_size >= ram_end);
         }
@@ -336,11 +424,14 @@ proptest! {
         bars in prop::collection::vec((any::<u64>(), prop_oneof![Just(0u64), 1u64..1 << 40, any::<u64>()]), 0..8),
         window_size: u64,
         shift in 0u32..64,
+        natural: bool,
     ) {
         let align = 1u64 << shift;
-        match mmio_span(bars.iter().copied(), window_size, align) {
+        let window = Window { index: 0, size: window_size, align, natural };
+        match mmio_span(bars.iter().copied(), &window) {
             Ok(span) => {
                 prop_assert!(span.size <= window_size);
+                prop_assert!(!natural || span.size == 0 || is_natural(span.base, span.size));
                 prop_assert!(span.base % align == 0 && span.base % PAGE == 0);
                 for &(address, length) in bars.iter().filter(|bar| bar.1 > 0) {
                     prop_assert!(span.offset_of(address, length).is_some());
