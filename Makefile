@@ -48,11 +48,11 @@ tools: ## Build the host-side programs: ntb-emu and bed
 
 .PHONY: demo
 demo: env modules tools ## Lend an NVMe disk from one host to another, use it, give it back; ends with a report
-	@$(bed) demo
+	@$(bed) demo $(if $(NTB),--ntb $(NTB))
 
 .PHONY: play
 play: env modules tools ## Start the two hosts and leave them running (LENDER_ARGS=, BORROWER_ARGS=)
-	@$(bed) up --detach
+	@$(bed) up --detach $(if $(NTB),--ntb $(NTB))
 	echo "qemu/sh lender 'CMD' and qemu/sh borrower 'CMD' run commands in them; 'make stop' ends them"
 
 .PHONY: stop

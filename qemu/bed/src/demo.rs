@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use devlend_bed::{end_on_signals, Bed, Environment, Options};
+use devlend_bed::{end_on_signals, Bed, Environment, Family, Options};
 
 /// How to run the demonstration.
 #[derive(Args)]
@@ -26,6 +26,9 @@ pub struct Demo {
     /// Megabytes that fio writes and verifies.
     #[arg(long, default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=128))]
     size: u32,
+    /// The NTB's hardware family.
+    #[arg(long, value_name = "FAMILY", default_value = "amd")]
+    ntb: Family,
 }
 
 /// Says what is going on, and remembers it for the error that may end it.
@@ -64,7 +67,7 @@ impl Demo {
         own.push("-demo");
         let options = Options {
             run_dir: Some(run_dir.unwrap_or_else(|| own.into())),
-            ..Options::default()
+            ..Options::pair(self.ntb)
         };
         let mut progress = Progress {
             start: Instant::now(),

@@ -16,7 +16,7 @@ struct Way {
     /// What is at the lender's end.
     lender: &'static str,
     name: &'static str,
-    window: &'static str,
+    window: String,
     figure: String,
     /// The borrower starts the access.
     from_borrower: bool,
@@ -71,19 +71,28 @@ fn arrow(y: usize, way: &Way) -> Markup {
     }
 }
 
+/// Which windows show interrupts, registers and memory: of two, the second one shows both memory and interrupts.
+fn windows(count: usize) -> [usize; 3] {
+    match count {
+        2 => [1, 0, 1],
+        _ => [0, 1, 2],
+    }
+}
+
 fn ways(report: &Report) -> Vec<Way> {
     let traffic = &report.traffic;
     let count = |name: &str| traffic.emulated(name);
+    let [interrupts, registers, memory] = windows(report.setting.windows.len());
     vec![
         Way {
             borrower: "nvme driver, unmodified",
             lender: "NVMe: registers",
             name: "registers, doorbells",
-            window: "window 1",
+            window: format!("window {registers}"),
             figure: format!(
                 "{} writes, {} reads",
-                count("ntb0.borrower.windows.1.writes"),
-                count("ntb0.borrower.windows.1.reads")
+                count(&format!("ntb0.borrower.windows.{registers}.writes")),
+                count(&format!("ntb0.borrower.windows.{registers}.reads"))
             ),
             from_borrower: true,
             control: false,
@@ -92,7 +101,7 @@ fn ways(report: &Report) -> Vec<Way> {
             borrower: "RAM",
             lender: "NVMe: DMA",
             name: "data: the device's DMA",
-            window: "window 2, mapped directly",
+            window: format!("window {memory}, mapped directly"),
             figure: format!(
                 "{} MiB, {} bounced bytes",
                 (report.fio.reads + report.fio.writes) * 4 / 1024,
@@ -105,10 +114,10 @@ fn ways(report: &Report) -> Vec<Way> {
             borrower: "processor: vectors",
             lender: "NVMe: MSI-X",
             name: "interrupts: MSI-X",
-            window: "window 0",
+            window: format!("window {interrupts}"),
             figure: format!(
                 "{} written, {} taken",
-                count("ntb0.lender.windows.0.writes"),
+                count(&format!("ntb0.lender.windows.{interrupts}.writes")),
                 traffic.all_interrupts()
             ),
             from_borrower: false,
@@ -118,7 +127,7 @@ fn ways(report: &Report) -> Vec<Way> {
             borrower: "devlend_borrower",
             lender: "devlend_lender",
             name: "control channel",
-            window: "set-up and return only",
+            window: "set-up and return only".into(),
             figure: format!("{} messages", traffic.control_messages),
             from_borrower: true,
             control: true,
