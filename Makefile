@@ -15,6 +15,8 @@ MODULES_OUT := target/modules
 W ?= e
 # More QEMU arguments for the hosts of `make play`.
 export LENDER_ARGS BORROWER_ARGS
+# The hardware family of the emulated NTB.
+NTB ?=
 
 ifeq ($(KDIR),)
 kbuild = qemu/env/enter make --no-print-directory -C /linux LLVM=1 W=$(W) M=/src MO=/src/$(1)
@@ -47,11 +49,11 @@ tools: ## Build the host-side programs: ntb-emu and bed
 	$(cargo) rustc --release -p mmio-time -- -C target-feature=+crt-static
 
 .PHONY: demo
-demo: env modules tools ## Lend an NVMe disk from one host to another, use it, give it back; ends with a report
+demo: env modules tools ## Lend an NVMe disk from one host to another, use it, give it back; ends with a report (NTB=)
 	@$(bed) demo $(if $(NTB),--ntb $(NTB))
 
 .PHONY: play
-play: env modules tools ## Start the two hosts and leave them running (LENDER_ARGS=, BORROWER_ARGS=)
+play: env modules tools ## Start the two hosts and leave them running (LENDER_ARGS=, BORROWER_ARGS=, NTB=)
 	@$(bed) up --detach $(if $(NTB),--ntb $(NTB))
 	echo "qemu/sh lender 'CMD' and qemu/sh borrower 'CMD' run commands in them; 'make stop' ends them"
 

@@ -23,6 +23,9 @@ pub struct Demo {
     /// Leave the hosts running afterwards.
     #[arg(long)]
     keep: bool,
+    /// The hardware family of the NTB.
+    #[arg(long, value_name = "FAMILY", default_value_t)]
+    ntb: Family,
     /// Megabytes that fio writes and verifies.
     #[arg(long, default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=128))]
     size: u32,

@@ -62,7 +62,7 @@ pub fn render(report: &Report) -> Markup {
                 p {
                     "Linux " (report.setting.kernel) ", QEMU with " (report.setting.accel) ", "
                     @for memory in &report.setting.memory { (memory >> 20) " MiB, " }
-                    "NTB windows " (report.setting.windows.join("; ")) ". "
+                    "NTB " (report.setting.ntb) " with windows " (report.setting.windows.join("; ")) ". "
                     "An emulated machine shows what happens, not how fast real hardware is."
                 }
             }

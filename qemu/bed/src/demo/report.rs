@@ -24,6 +24,8 @@ pub struct Report {
     pub borrower_address: String,
     /// How the device reaches the borrower's memory.
     pub dma_mode: String,
+    /// Which windows are used for what.
+    pub windows: Windows,
     /// Whether the lender's side is isolated by an IOMMU.
     pub isolation: String,
     /// The disk's device file in the borrower.
@@ -44,6 +46,19 @@ pub struct Report {
     pub checks: Vec<Check>,
 }
 
+/// Which windows are used for what, by their numbers.
+#[derive(Debug, Serialize)]
+pub struct Windows {
+    /// The borrower's, that shows the device's registers.
+    pub registers: usize,
+    /// The lender's, that shows the borrower's RAM.
+    pub memory: usize,
+    /// Whether that RAM is mapped, and accesses to it not counted.
+    pub memory_direct: bool,
+    /// The lender's, that shows the range of the borrower's message interrupts.
+    pub interrupts: usize,
+}
+
 /// The machines.
 #[derive(Debug, Serialize)]
 pub struct Setting {
@@ -53,6 +68,8 @@ pub struct Setting {
     pub accel: String,
     /// RAM of each host in bytes.
     pub memory: Vec<u64>,
+    /// The NTB's hardware family.
+    pub ntb: String,
     /// The NTB's windows.
     pub windows: Vec<String>,
 }

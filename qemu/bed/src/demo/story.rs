@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
-use devlend_bed::devlend::Lender;
-use devlend_bed::{kernel_log, Bed, Host};
+use devlend_bed::devlend::{Lender, Link};
+use devlend_bed::{kernel_log, Bed, Host, LinkOptions};
 
-use super::report::{Check, Report, Setting};
+use super::report::{Check, Report, Setting, Windows};
 use super::traffic::Snapshot;
 use super::{fio, Progress};
 
@@ -31,6 +31,7 @@ pub fn tell(bed: &Bed, fio_megabytes: u32, progress: &mut Progress) -> Result<Re
     progress.step("both: loading the modules, waiting for the link");
     let (at_lender, at_borrower) = bed.bring_up()?;
     let links = [&at_lender, &at_borrower];
+    let windows = windows(bed, &at_lender, &at_borrower)?;
 
     progress.step(format!(
         "lender: lending {DEVICE} (without an IOMMU: 'unsafe')"
@@ -164,6 +165,7 @@ pub fn tell(bed: &Bed, fio_megabytes: u32, progress: &mut Progress) -> Result<Re
         borrower_lspci,
         borrower_address: address.clone(),
         dma_mode,
+        windows,
         isolation,
         disk,
         file_bytes: FILE_MEGABYTES << 20,
@@ -205,12 +207,29 @@ fn sha256(host: &Host) -> Result<String> {
     Ok(sum.into())
 }
 
+/// A host's link says what its *peer's* windows show of it.
+fn windows(bed: &Bed, at_lender: &Link<'_>, at_borrower: &Link<'_>) -> Result<Windows> {
+    let index = |link: &Link<'_>, file: &str| -> Result<usize> {
+        usize::try_from(link.number(file)?).context("a window's number")
+    };
+    let memory = index(at_borrower, "memory_window")?;
+    let direct = |link: &LinkOptions| link.windows.get(memory).is_some_and(|window| window.direct);
+    Ok(Windows {
+        registers: index(at_lender, "mmio_window")?,
+        memory,
+        memory_direct: bed.options().links.first().is_some_and(direct),
+        interrupts: index(at_borrower, "msi_window")?,
+    })
+}
+
 fn setting(bed: &Bed, host: &Host) -> Result<Setting> {
     let options = bed.options();
+    let families = options.links.iter().map(|link| link.family.name());
     Ok(Setting {
         kernel: host.sh_ok("uname -r")?,
         accel: options.accel.clone(),
         memory: options.hosts.iter().map(|host| host.memory).collect(),
+        ntb: families.collect::<Vec<_>>().join(", "),
         windows: options
             .links
             .iter()

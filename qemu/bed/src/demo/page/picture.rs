@@ -71,28 +71,27 @@ fn arrow(y: usize, way: &Way) -> Markup {
     }
 }
 
-/// Which windows show interrupts, registers and memory: of two, the second one shows both memory and interrupts.
-fn windows(count: usize) -> [usize; 3] {
-    match count {
-        2 => [1, 0, 1],
-        _ => [0, 1, 2],
-    }
-}
-
 fn ways(report: &Report) -> Vec<Way> {
     let traffic = &report.traffic;
-    let count = |name: &str| traffic.emulated(name);
-    let [interrupts, registers, memory] = windows(report.setting.windows.len());
+    let windows = &report.windows;
+    let count = |host: &str, window: usize, what: &str| {
+        traffic.emulated(&format!("ntb0.{host}.windows.{window}.{what}"))
+    };
+    let mapped = if windows.memory_direct {
+        ", mapped directly"
+    } else {
+        ""
+    };
     vec![
         Way {
             borrower: "nvme driver, unmodified",
             lender: "NVMe: registers",
             name: "registers, doorbells",
-            window: format!("window {registers}"),
+            window: format!("window {}", windows.registers),
             figure: format!(
                 "{} writes, {} reads",
-                count(&format!("ntb0.borrower.windows.{registers}.writes")),
-                count(&format!("ntb0.borrower.windows.{registers}.reads"))
+                count("borrower", windows.registers, "writes"),
+                count("borrower", windows.registers, "reads")
             ),
             from_borrower: true,
             control: false,
@@ -101,7 +100,7 @@ fn ways(report: &Report) -> Vec<Way> {
             borrower: "RAM",
             lender: "NVMe: DMA",
             name: "data: the device's DMA",
-            window: format!("window {memory}, mapped directly"),
+            window: format!("window {}{mapped}", windows.memory),
             figure: format!(
                 "{} MiB, {} bounced bytes",
                 (report.fio.reads + report.fio.writes) * 4 / 1024,
@@ -114,10 +113,10 @@ fn ways(report: &Report) -> Vec<Way> {
             borrower: "processor: vectors",
             lender: "NVMe: MSI-X",
             name: "interrupts: MSI-X",
-            window: format!("window {interrupts}"),
+            window: format!("window {}", windows.interrupts),
             figure: format!(
                 "{} written, {} taken",
-                count(&format!("ntb0.lender.windows.{interrupts}.writes")),
+                count("lender", windows.interrupts, "writes"),
                 traffic.all_interrupts()
             ),
             from_borrower: false,
