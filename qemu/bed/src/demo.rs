@@ -29,9 +29,6 @@ pub struct Demo {
     /// Megabytes that fio writes and verifies.
     #[arg(long, default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=128))]
     size: u32,
-    /// The NTB's hardware family.
-    #[arg(long, value_name = "FAMILY", default_value = "amd")]
-    ntb: Family,
 }
 
 /// Says what is going on, and remembers it for the error that may end it.
