@@ -107,9 +107,7 @@ impl Registry {
     /// else over this one. While a lease needs it, it stays where it is.
     fn span_for(&self, link: &Link, offer: &Offer) -> Result<Span, Option<NoSpace>> {
         let plan = link.plan().ok_or(None)?;
-        let fit = |ranges: &mut dyn Iterator<Item = (u64, u64)>| {
-            mmio_span(ranges, &plan.mmio())
-        };
+        let fit = |ranges: &mut dyn Iterator<Item = (u64, u64)>| mmio_span(ranges, &plan.mmio());
 
         if let Some(window) = self.window(link) {
             return if offer
