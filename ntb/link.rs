@@ -22,7 +22,8 @@ pub use self::{
     bind::Ntb,
     counters::{
         Counter,
-        Counters, //
+        Counters,
+        Longest, //
     },
     request::{
         Refusal,

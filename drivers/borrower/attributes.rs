@@ -50,6 +50,9 @@ impl Files {
                 sysfs_read!(c"leases_lost", |remote, page| {
                     writeln!(page, "{}", remote.counters.lost.get())
                 }),
+                sysfs_read!(c"removal_longest_ms", |remote, page| {
+                    writeln!(page, "{}", remote.counters.longest_removal.get())
+                }),
                 sysfs_read!(c"take_backs_asked", |remote, page| {
                     writeln!(page, "{}", remote.counters.asked.get())
                 }),
@@ -118,6 +121,9 @@ pub(crate) fn add_offer(offers: &Dir, offer: &Arc<Offer>) -> Result<Dir> {
                     )
                 }
                 None => writeln!(page),
+            }),
+            sysfs_read!(c"auto", |offer, page| {
+                writeln!(page, "{}", u8::from(offer.is_auto()))
             }),
             sysfs_read!(c"dma_mode", |offer, page| {
                 let mode = if offer.is_borrowed() { "linear" } else { "" };

@@ -7,7 +7,12 @@ use crate::{
     offer::Offer,
     remote::Remote, //
 };
-use devlend_protocol::parse_address;
+use devlend_protocol::{
+    parse_address,
+    Address,
+    BorrowCommand,
+    CommandError, //
+};
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -18,17 +23,15 @@ use ntb::{
 };
 use pci_shim::Removal;
 
-/// The offer that a line names.
-fn named(remote: &Remote, line: &[u8]) -> Result<Arc<Offer>> {
+/// Reports a line that was not understood.
+fn malformed(remote: &Remote, error: CommandError<'_>, expected: &str) -> Error {
+    dev_err!(remote.link.dev(), "{}; expected {expected}\n", Shown(error));
+    EINVAL
+}
+
+/// The offer at an address of the lender.
+fn offered(remote: &Remote, address: Address) -> Result<Arc<Offer>> {
     let dev = remote.link.dev();
-    let address = parse_address(line).map_err(|error| {
-        dev_err!(
-            dev,
-            "{}; expected the device's address in the lender, DDDD:BB:DD.F\n",
-            Shown(error)
-        );
-        EINVAL
-    })?;
     let peer = remote.link.peer();
     let offer = remote.find(address);
     match (peer, offer) {
@@ -50,10 +53,24 @@ fn named(remote: &Remote, line: &[u8]) -> Result<Arc<Offer>> {
 
 /// Borrows a device; its driver binds a little later, see the offer's `state`. Sleeps for round trips to the lender.
 pub(crate) fn borrow(remote: &Arc<Remote>, line: &[u8]) -> Result {
+    let BorrowCommand { address, auto } = BorrowCommand::parse(line)
+        .map_err(|error| malformed(remote, error, "\"DDDD:BB:DD.F [auto]\", in the lender"))?;
     let _one = remote.commands.lock();
-    let offer = named(remote, line)?;
-    let dev = remote.link.dev();
+    let offer = offered(remote, address)?;
+    open(remote, &offer)?;
+    // A loss that is already on its way comes back here for the wish.
+    if auto {
+        remote.wishes.add(&offer)?;
+        remote.refresh();
+    } else {
+        remote.wishes.forget(address);
+    }
+    Ok(())
+}
 
+/// Opens a lease and begins to use it. With `commands` locked.
+pub(crate) fn open(remote: &Arc<Remote>, offer: &Arc<Offer>) -> Result {
+    let dev = remote.link.dev();
     let peer = remote
         .link
         .peer()
@@ -80,8 +97,8 @@ pub(crate) fn borrow(remote: &Arc<Remote>, line: &[u8]) -> Result {
         return Err(EINVAL);
     }
 
-    let borrowed = Borrowed::open(remote, &offer, &peer)?;
-    if let Err(error) = remote.begin(&offer, &borrowed) {
+    let borrowed = Borrowed::open(remote, offer, &peer)?;
+    if let Err(error) = remote.begin(offer, &borrowed) {
         dev_err!(dev, "{} is no longer offered\n", Shown(offer.address));
         borrowed.end(&remote.link, Removal::Return);
         return Err(error);
@@ -103,17 +120,27 @@ pub(crate) fn borrow(remote: &Arc<Remote>, line: &[u8]) -> Result {
 /// The removal itself is a work item: it takes the PCI rescan lock, which whoever removes the NTB may hold while waiting
 /// for this function to return.
 pub(crate) fn give_back(remote: &Arc<Remote>, line: &[u8]) -> Result {
+    let address = parse_address(line)
+        .map_err(|error| malformed(remote, error, "DDDD:BB:DD.F, the address in the lender"))?;
+    let was_wished = remote.wishes.forget(address);
     let _one = remote.commands.lock();
-    let offer = named(remote, line)?;
-
-    if !offer.is_borrowed() {
-        dev_err!(
-            remote.link.dev(),
-            "{} is not borrowed\n",
-            Shown(offer.address)
-        );
-        return Err(ENOENT);
+    match remote.find(address).filter(|offer| offer.is_borrowed()) {
+        Some(offer) => {
+            offer.give_back("returned");
+            remote.wait_for_end(&offer)
+        }
+        None if was_wished => {
+            dev_info!(
+                remote.link.dev(),
+                "{} is not borrowed again any more\n",
+                Shown(address)
+            );
+            Ok(())
+        }
+        None => {
+            offered(remote, address)?;
+            dev_err!(remote.link.dev(), "{} is not borrowed\n", Shown(address));
+            Err(ENOENT)
+        }
     }
-    offer.give_back("returned");
-    remote.wait_for_end(&offer)
 }

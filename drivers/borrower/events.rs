@@ -6,7 +6,8 @@ use devlend_protocol::Address;
 use ntb::{
     link::{
         Counter,
-        Link, //
+        Link,
+        Longest, //
     },
     uevent::Uevent, //
 };
@@ -20,6 +21,8 @@ pub(crate) struct Counters {
     pub(crate) ended: Counter,
     /// Those of them that ended with the device lost.
     pub(crate) lost: Counter,
+    /// Longest time from when a device was known to be lost until its driver was gone, ms.
+    pub(crate) longest_removal: Longest,
     /// Devices that the lender has asked for.
     pub(crate) asked: Counter,
 }

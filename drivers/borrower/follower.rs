@@ -88,6 +88,7 @@ impl Borrower for Follower {
 
     fn link_up(&self, link: &Arc<Link>) {
         if let Some(remote) = self.remote(link) {
+            remote.wishes.renew();
             remote.refresh();
         }
     }

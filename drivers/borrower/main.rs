@@ -24,6 +24,8 @@ mod offer;
 mod remote;
 #[deny(unsafe_code)]
 mod shadow;
+#[deny(unsafe_code)]
+mod wish;
 
 use crate::follower::Follower;
 use kernel::prelude::*;

@@ -24,6 +24,10 @@ use kernel::{
         Arc,
         Mutex, //
     },
+    time::{
+        Instant,
+        Monotonic, //
+    },
     workqueue::{
         Work,
         WorkItem, //
@@ -75,6 +79,16 @@ struct Held {
     phase: Phase,
     /// Why it ends, once that is known.
     why: Option<&'static str>,
+    /// When that was known.
+    since: Option<Instant<Monotonic>>,
+}
+
+impl Held {
+    /// Notes why it ends; the first reason counts.
+    fn ends(&mut self, why: &'static str) {
+        self.why.get_or_insert(why);
+        self.since.get_or_insert_with(Instant::now);
+    }
 }
 
 /// What the lender says the device is.
@@ -184,6 +198,11 @@ impl Offer {
         self.lease.lock().is_some()
     }
 
+    /// Whether it is borrowed again when it was lost.
+    pub(crate) fn is_auto(&self) -> bool {
+        self.remote.wishes.has(self.address)
+    }
+
     /// Epoch of our lease.
     pub(crate) fn epoch(&self) -> Option<u32> {
         self.borrowed()
@@ -198,6 +217,7 @@ impl Offer {
                 borrowed,
                 phase: Phase::New,
                 why: None,
+                since: None,
             });
             self.set_state(State::Borrowing);
         }
@@ -211,7 +231,7 @@ impl Offer {
         let borrowed = {
             let mut lease = self.lease.lock();
             let Some(held) = &mut *lease else { return };
-            held.why.get_or_insert(why);
+            held.ends(why);
             self.set_state(State::Lost);
             held.borrowed.clone()
         };
@@ -232,7 +252,7 @@ impl Offer {
             match &mut *lease {
                 Some(held) if matches!(held.phase, Phase::New | Phase::InUse) => {
                     held.phase = Phase::Returning;
-                    held.why.get_or_insert(why);
+                    held.ends(why);
                 }
                 _ => return false,
             }
@@ -277,6 +297,11 @@ impl Offer {
             return None;
         }
         held.phase = Phase::Ending;
+        // Who has found that out must not sleep, and has left it to us.
+        if held.borrowed.is_gone() {
+            held.ends("no answer");
+        }
+        held.since.get_or_insert_with(Instant::now);
         Some(held.borrowed.clone())
     }
 
@@ -293,14 +318,18 @@ impl Offer {
         let is_lost = borrowed.is_gone();
         let why = held.as_ref().and_then(|held| held.why);
         let why = why.unwrap_or(if is_lost { "no answer" } else { "returned" });
+        let since = held.as_ref().and_then(|held| held.since);
+        let ms = since.map_or(0, |since| since.elapsed().as_millis());
         self.remote.counters.ended.count();
         if is_lost {
             self.remote.counters.lost.count();
+            let longest = &self.remote.counters.longest_removal;
+            longest.note(u64::try_from(ms).unwrap_or(0));
         }
         let epoch = borrowed.shadow.scope().epoch;
         dev_info!(
             self.remote.link.dev(),
-            "lease of {}, epoch {epoch} ended: {why}\n",
+            "lease of {}, epoch {epoch} ended: {why}; its driver was gone {ms} ms later\n",
             Shown(self.address)
         );
         let link = &self.remote.link;
@@ -372,6 +401,7 @@ impl WorkItem<ATTACH> for Offer {
         match borrowed.bus.scan() {
             Ok(()) => {
                 if this.change_state(State::Borrowing, State::Borrowed) {
+                    this.remote.wishes.fulfilled(this.address);
                     dev_info!(
                         this.remote.link.dev(),
                         "borrowed {} as {}, epoch {}\n",

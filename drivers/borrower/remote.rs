@@ -10,7 +10,11 @@ use crate::{
     bar::Bar,
     borrowed::Borrowed,
     events::Counters,
-    offer::Offer, //
+    offer::Offer,
+    wish::{
+        self,
+        Wishes, //
+    },
 };
 use devlend_protocol::{
     self as protocol,
@@ -55,6 +59,9 @@ pub(crate) struct Remote {
     pub(crate) commands: Mutex<()>,
     /// What has happened over the link.
     pub(crate) counters: Counters,
+    /// What is to be borrowed again.
+    #[pin]
+    pub(crate) wishes: Wishes,
     #[pin]
     offers: Mutex<KVec<Arc<Offer>>>,
     /// The NTB's BAR in which all that is borrowed lies.
@@ -85,6 +92,7 @@ impl Remote {
                 queue,
                 commands <- new_mutex!((), "devlend_commands"),
                 counters: Counters::default(),
+                wishes <- Wishes::new(),
                 offers <- new_mutex!(KVec::new(), "devlend_offers"),
                 bar,
                 files <- new_mutex!(None, "devlend_files"),
@@ -170,6 +178,9 @@ impl Remote {
         // Commands first: when their files are gone nobody borrows any more.
         let files = self.files.lock().take();
         let dir = files.map(attributes::Files::without_commands);
+        // Nor does a work item: one that has begun ends here, the next finds this closed.
+        drop(self.commands.lock());
+        self.wishes.stop();
 
         // Nor is an offer added any more.
         while let Some(offer) = self.any_offer() {
@@ -183,11 +194,16 @@ impl Remote {
         drop(dir);
     }
 
+    /// Calls `visit` for each offer, until one fails; `visit` must not wait for the lender.
+    pub(crate) fn for_each_offer(&self, visit: impl FnMut(&Arc<Offer>) -> Result) -> Result {
+        self.offers.lock().iter().try_for_each(visit)
+    }
+
     fn any_offer(&self) -> Option<Arc<Offer>> {
         self.offers.lock().first().cloned()
     }
 
-    fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         *self.closed.lock()
     }
 
@@ -302,7 +318,10 @@ impl WorkItem for Remote {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let updated = this.list().and_then(|listed| this.update(&listed));
+        let updated = this
+            .list()
+            .and_then(|listed| this.update(&listed))
+            .and_then(|()| wish::fulfil(&this));
         if matches!(updated, Err(error) if error == ETIMEDOUT) && !this.is_closed() {
             // The lender was busy; the request itself is the pause between two tries.
             this.refresh();

@@ -89,6 +89,9 @@ pub(super) fn add(dir: &mut Dir, link: &Arc<Link>) -> Result {
                 "{}",
                 link.counters.refused.get()
             )),
+            sysfs_read!(c"config_access_longest_us", |link, page| {
+                writeln!(page, "{}", link.counters.longest_atomic.get())
+            }),
             sysfs_read!(c"keepalives_sent", |link, page| {
                 writeln!(page, "{}", link.counters.keepalives_sent.get())
             }),

@@ -38,6 +38,33 @@ impl Counter {
     }
 }
 
+/// The longest time something has taken.
+#[derive(Default)]
+pub struct Longest(Counter);
+
+impl Longest {
+    /// Nothing yet.
+    pub const fn new() -> Self {
+        Self(Counter::new())
+    }
+
+    /// Notes a time, in whatever unit. Does not sleep.
+    pub fn note(&self, time: u64) {
+        let mut longest = self.get();
+        while time > longest {
+            match self.0 .0.cmpxchg(longest, time, Relaxed) {
+                Ok(_) => return,
+                Err(other) => longest = other,
+            }
+        }
+    }
+
+    /// The longest so far.
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
 /// Counters of a link.
 pub struct Counters {
     /// Requests and events sent to the peer.
@@ -52,6 +79,8 @@ pub struct Counters {
     pub keepalives_sent: Counter,
     /// Beats of the peer that did not come when they were due.
     pub keepalives_missed: Counter,
+    /// Longest time, microseconds, that a caller which must not sleep has waited for the peer.
+    pub longest_atomic: Longest,
 }
 
 impl Counters {
@@ -63,6 +92,7 @@ impl Counters {
             refused: Counter::new(),
             keepalives_sent: Counter::new(),
             keepalives_missed: Counter::new(),
+            longest_atomic: Longest::new(),
         }
     }
 }

@@ -110,10 +110,16 @@ impl Link {
         scope: Scope,
         request: &R,
     ) -> Result<R::Reply, Refusal> {
+        let start = Instant::<Monotonic>::now();
         // SAFETY: A hint to the CPU has no requirements.
-        self.round_trip(scope, request, ATOMIC_TIMEOUT, || unsafe {
+        let answer = self.round_trip(scope, request, ATOMIC_TIMEOUT, || unsafe {
             bindings::cpu_relax()
-        })
+        });
+        let taken = start.elapsed().as_nanos() / 1000;
+        self.counters
+            .longest_atomic
+            .note(u64::try_from(taken).unwrap_or(0));
+        answer
     }
 
     /// Sends an event, which has no reply. Does not sleep.

@@ -169,7 +169,38 @@ impl ReclaimCommand {
     }
 }
 
-/// Reads a line written to `borrow` or `return`: an address and nothing else.
+/// `<address> [auto]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BorrowCommand {
+    /// The device, in the lender.
+    pub address: Address,
+    /// Borrow it again whenever it was lost.
+    pub auto: bool,
+}
+
+impl BorrowCommand {
+    /// Reads a line written to `borrow`.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError`].
+    pub fn parse(line: &[u8]) -> Result<Self, CommandError<'_>> {
+        let mut rest = words(line);
+        let address = address(&mut rest)?;
+        let mut auto = false;
+        for word in rest {
+            if word != b"auto" {
+                return Err(CommandError::Unknown(word));
+            }
+            if core::mem::replace(&mut auto, true) {
+                return Err(CommandError::Repeated(word));
+            }
+        }
+        Ok(Self { address, auto })
+    }
+}
+
+/// Reads a line written to `return`: an address and nothing else.
 ///
 /// # Errors
 ///

@@ -18,6 +18,7 @@ pub mod handshake;
 pub mod keepalive;
 pub mod lease;
 pub mod message;
+pub mod retry;
 pub mod ring;
 pub mod scratchpad;
 pub mod status;
@@ -32,6 +33,7 @@ pub use self::{
     command::{
         parse_address,
         parse_number,
+        BorrowCommand,
         CommandError,
         LendCommand,
         LendWords,
@@ -103,6 +105,7 @@ pub use self::{
         MAX_BODY,
         NO_TAG, //
     },
+    retry::Retry,
     ring::{
         reply_slot,
         request_slot,

@@ -10,6 +10,7 @@ use devlend_protocol::{
         parse_number, //
     },
     Address,
+    BorrowCommand,
     LendCommand,
     ReclaimCommand, //
 };
@@ -18,6 +19,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|line: &[u8]| {
     let errors = [
         LendCommand::parse(line).err(),
+        BorrowCommand::parse(line).err(),
         ReclaimCommand::parse(line).err(),
         parse_address(line).err(),
         parse_number(line).err(), //

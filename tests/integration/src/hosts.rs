@@ -5,6 +5,7 @@
 //! Most tests share one pair of hosts and leave it as they found it; the runner checks that they do, and that
 //! neither kernel complained meanwhile. A test that fails costs the pair: the next one gets a fresh pair.
 
+mod auto;
 mod bare_ntb;
 mod bed_itself;
 mod borrow_errors;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         keepalive::CASES,
         take_back::CASES,
         events::CASES,
+        auto::CASES,
         unplug::CASES,
         plans::CASES,
         two_devices::CASES,

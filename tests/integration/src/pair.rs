@@ -101,6 +101,26 @@ impl<'a> Pair<'a> {
         })
     }
 
+    /// The NVMe that is borrowed, or is about to be.
+    pub fn borrowed_now(&self) -> Result<Borrowed<'_>> {
+        let values = self
+            .at_borrower
+            .offer(NVME)
+            .wait_state("borrowed", Duration::from_secs(60))?;
+        let address = values
+            .get("local_address")
+            .context("it has no local address")?
+            .clone();
+        self.borrower
+            .wait_bound(&address, Duration::from_secs(60))?;
+        let disk = self.borrower.wait_nvme(&address, Duration::from_secs(60))?;
+        Ok(Borrowed {
+            pair: self,
+            address,
+            disk,
+        })
+    }
+
     /// Takes the NVMe back, and checks that the lender can use it.
     pub fn end(&self) -> Result<()> {
         self.lending().reclaim(NVME)?;

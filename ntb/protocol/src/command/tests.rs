@@ -77,7 +77,29 @@ fn long_words_are_cut_in_messages_only() {
 }
 
 #[test]
-fn borrow_takes_an_address_only() {
+fn borrowing() {
+    for (line, expected) in [
+        ("00:04.0\n", Ok(false)),
+        ("00:04.0 auto\n", Ok(true)),
+        ("00:04.0 auto auto", Err("word \"auto\" given twice")),
+        ("00:04.0 unsafe", Err("unknown word \"unsafe\"")),
+        (
+            "auto",
+            Err("\"auto\" is no PCI address: not of the form DDDD:BB:DD.F"),
+        ),
+    ] {
+        let parsed = BorrowCommand::parse(line.as_bytes())
+            .map(|command| {
+                assert_eq!(command.address, ADDRESS);
+                command.auto
+            })
+            .map_err(|error| error.to_string());
+        assert_eq!(parsed, expected.map_err(String::from), "{line:?}");
+    }
+}
+
+#[test]
+fn return_takes_an_address_only() {
     assert_eq!(parse_address(b" 0000:00:04.0\n"), Ok(ADDRESS));
     assert_eq!(parse_address(b"\n"), Err(CommandError::Empty));
     assert_eq!(
@@ -164,6 +186,7 @@ proptest! {
             LendCommand::parse(&line).err().map(|error| error.to_string()),
             parse_address(&line).err().map(|error| error.to_string()),
             parse_number(&line).err().map(|error| error.to_string()),
+            BorrowCommand::parse(&line).err().map(|error| error.to_string()),
             ReclaimCommand::parse(&line).err().map(|error| error.to_string()),
         ].into_iter().flatten() {
             prop_assert!(message.len() < 4 * SHOWN + 100);
