@@ -20,6 +20,7 @@ use devlend_protocol::{
         Open,
         OpenReply,
         Revoked,
+        TakeBack,
         Version,
         VersionReply, //
     },
@@ -133,6 +134,7 @@ fuzz_target!(|input: Input<'_>| {
         }
         Kind::ConfigWrite => again!(ConfigWrite, head, bytes),
         Kind::OfferChanged => again!(OfferChanged, head, bytes),
+        Kind::TakeBack => again!(TakeBack, head, bytes),
         Kind::Revoked => {
             again!(Revoked, head, bytes);
             if let Ok(revoked) = body::<Revoked>(bytes) {
