@@ -5,7 +5,7 @@
 use std::thread;
 
 use anyhow::{ensure, Context, Result};
-use devlend_bed::{Access, AccessKind, Bed, Host, Options};
+use devlend_bed::{Access, AccessKind, Bed, Family, Host, Options};
 
 use crate::pair::NTB;
 use crate::runner::{Body, Case};
@@ -19,7 +19,7 @@ pub const CASES: &[Case] = &[Case {
 const EDU: &str = "0000:00:05.0";
 
 fn with_edu() -> Result<Options> {
-    let mut options = Options::default();
+    let mut options = Options::pair(Family::Amd);
     for host in &mut options.hosts {
         host.args = ["-device", "edu,addr=0x5"].map(String::from).to_vec();
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use devlend_bed::devlend::{Lender, Link};
-use devlend_bed::{until, Bed, Errno, Host, Options, Seen};
+use devlend_bed::{until, Bed, Errno, Family, Host, Options, Seen};
 
 /// The NVMe that the bed gives the lender.
 pub const NVME: &str = "0000:00:03.0";
@@ -17,9 +17,19 @@ pub const ROOT_PORT: &str = "0000:00:04.0";
 /// A device of the lender's with a 128 MiB BAR, more than the default window for registers holds.
 pub const BIG: &str = "0000:00:05.0";
 
+/// The hardware family between the hosts where a test does not need a certain one: `DEVLEND_NTB`, or the default.
+pub fn family() -> Result<Family> {
+    std::env::var("DEVLEND_NTB").map_or_else(|_| Ok(Family::default()), |name| Ok(name.parse()?))
+}
+
 /// What a bed for tests is made of: the default, and two more devices in the lender that cannot be lent.
 pub fn options() -> Result<Options> {
-    let mut options = Options::default();
+    options_with(family()?)
+}
+
+/// The same with an NTB of a certain family.
+pub fn options_with(family: Family) -> Result<Options> {
+    let mut options = Options::pair(family);
     options.host_mut("lender")?.args = [
         "-device",
         "pcie-root-port,id=rp0,chassis=1,slot=1,addr=0x4",
@@ -216,6 +226,13 @@ impl Borrowed<'_> {
         );
         self.pair.end()
     }
+}
+
+/// The sysfs directory of the driver that a host's NTB has.
+pub fn ntb_driver(host: &Host) -> Result<String> {
+    let name = host.driver(NTB)?;
+    let name = name.with_context(|| format!("the {}'s NTB has no driver", host.name()))?;
+    Ok(format!("/sys/bus/pci/drivers/{name}"))
 }
 
 /// Checks that a request was refused, and how.

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use anyhow::{ensure, Result};
-use devlend_bed::{Errno, Options};
+use devlend_bed::{Errno, Family, Options};
 
-use crate::pair::{finally, logged, options, refused, Pair, NVME};
+use crate::pair::{finally, logged, options, options_with, refused, Pair, NVME};
 use crate::runner::{Body, Case};
 
 pub const CASES: &[Case] = &[
@@ -21,9 +21,9 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-/// The window holds half of the borrower's memory, all of which is low memory.
+/// AMD's window holds half of the borrower's memory, all of which is low memory.
 fn big_borrower() -> Result<Options> {
-    let mut options = options()?;
+    let mut options = options_with(Family::Amd)?;
     options.host_mut("borrower")?.memory = 1 << 30;
     Ok(options)
 }

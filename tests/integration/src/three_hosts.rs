@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{ensure, Result};
 use devlend_bed::devlend::{Lender, Link, Role};
-use devlend_bed::{Bed, Family, Host, HostOptions, LinkOptions, Options};
+use devlend_bed::{Bed, Host, HostOptions, LinkOptions, Options};
 
-use crate::pair::NVME;
+use crate::pair::{family, NVME};
 use crate::runner::{Body, Case};
 
 pub const CASES: &[Case] = &[
@@ -36,11 +36,12 @@ fn row() -> Result<Options> {
         nvme: Some(64 << 20),
         ..HostOptions::new(name)
     };
+    let family = family()?;
     let mut options = Options {
         hosts: ["left", "middle", "right"].map(host).into(),
         links: vec![
-            LinkOptions::new("west", Family::Amd, ["left", "middle"]),
-            LinkOptions::new("east", Family::Amd, ["middle", "right"]),
+            LinkOptions::new("west", family, ["left", "middle"]),
+            LinkOptions::new("east", family, ["middle", "right"]),
         ],
         ..Options::default()
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure, Result};
 use devlend_bed::Options;
 
-use crate::pair::{finally, options, Pair, NVME};
+use crate::pair::{finally, ntb_driver, options, Pair, NVME};
 use crate::runner::{Body, Case};
 
 pub const CASES: &[Case] = &[
@@ -124,7 +124,7 @@ fn one_after_the_other(pair: &Pair<'_>) -> Result<()> {
 
 /// The borrower's end of the link goes while both are in use.
 fn link_lost_with_both(pair: &Pair<'_>) -> Result<()> {
-    let driver = "/sys/bus/pci/drivers/ntb_hw_amd";
+    let driver = ntb_driver(pair.borrower)?;
     let body = (|| {
         let disks = borrow_both(pair)?;
         for disk in &disks {

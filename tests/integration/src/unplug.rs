@@ -8,7 +8,7 @@ use anyhow::{ensure, Result};
 use devlend_bed::devlend::Role;
 use devlend_bed::Host;
 
-use crate::pair::{self, finally, Borrowed, Pair, NTB, NVME};
+use crate::pair::{self, finally, ntb_driver, Borrowed, Pair, NTB, NVME};
 use crate::runner::{Body, Case};
 
 pub const CASES: &[Case] = &[
@@ -118,12 +118,11 @@ fn ntb_unbound_under_io(pair: &Pair<'_>) -> Result<()> {
     let before = pair.borrower.sh_ok(IOMEM)?;
     let borrowed = pair.borrow()?;
     keep_reading(pair.borrower, &borrowed)?;
-    pair.borrower
-        .write("/sys/bus/pci/drivers/ntb_hw_amd/unbind", NTB)?;
+    let driver = ntb_driver(pair.borrower)?;
+    pair.borrower.write(&format!("{driver}/unbind"), NTB)?;
     let body = check_gone(pair, &borrowed.address);
     finally(body, || {
-        pair.borrower
-            .write("/sys/bus/pci/drivers/ntb_hw_amd/bind", NTB)?;
+        pair.borrower.write(&format!("{driver}/bind"), NTB)?;
         ensure!(
             pair.borrower.sh_ok(IOMEM)? == before,
             "/proc/iomem is not as before"
