@@ -132,11 +132,15 @@ pub fn driver_modules(family: Family) -> &'static [&'static str] {
     }
 }
 
-/// What these modules are to be told, as words for the kernel's command line: one may load the other by itself.
+/// What the kernel and these modules are to be told, as words for the kernel's command line: one may load the other by
+/// itself.
 #[must_use]
 pub fn driver_parameters(family: Family) -> &'static [&'static str] {
     match family {
-        Family::Amd | Family::Intel => &[],
+        Family::Amd => &[],
+        // The firmware puts 64-bit BARs into a range that QEMU calls reserved. Without it the kernel finds no room for 4 GiB
+        // when the function is removed and found again.
+        Family::Intel => &["pci=no_e820"],
         // Without it windows have 2 MiB.
         Family::Switchtec => &["ntb_hw_switchtec.max_mw_size=0x100000000"],
     }
