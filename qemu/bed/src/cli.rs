@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use devlend_bed::{Bed, FaultRequest, Placement, DEFAULT_LIMIT};
+use devlend_bed::{trace, Bed, FaultRequest, Placement, DEFAULT_LIMIT};
 
 use crate::{demo, latency, selftest};
 
@@ -76,6 +76,8 @@ enum Command {
     /// Make something go wrong at a link of the emulated NTB, or right again.
     #[command(subcommand_value_name = "FAULT", subcommand_help_heading = "Faults")]
     Fault(FaultRequest),
+    /// Show what crosses the links of the emulated NTB, a line a transaction: in columns on a terminal, else JSON.
+    Trace(trace::Options),
 }
 
 /// Runs the command and returns the status to end with.
@@ -114,6 +116,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
                 .collect();
             print(lines.concat().as_bytes())?;
         }
+        Command::Trace(options) => attach()?.emulator().follow(&options)?,
         Command::Fault(request) => {
             let active = attach()?.emulator().ask_for(request)?;
             print(format!("{active}\n").as_bytes())?;

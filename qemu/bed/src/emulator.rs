@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The emulated NTB: its topology file, its counters, its faults.
+//! The emulated NTB: its topology file, its counters, its faults, its trace.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use ntb_emu::control::{self, Request};
 use ntb_emu::fault::{self, Fault};
 use ntb_emu::model::Family;
+use ntb_emu::trace;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -54,6 +55,24 @@ impl Emulator {
     /// `ntb-emu` does not run or does not answer.
     pub fn state(&self) -> Result<Value> {
         control::ask(&self.control, &Request::State).context("asking ntb-emu")
+    }
+
+    /// Begins to watch what crosses its links; what happens after this has returned is seen.
+    ///
+    /// # Errors
+    ///
+    /// `ntb-emu` does not run, or there is no such link.
+    pub fn trace(&self, request: trace::Request) -> Result<trace::Lines> {
+        trace::Lines::of(&self.control, request).context("asking ntb-emu for a trace")
+    }
+
+    /// Writes what crosses its links to a file or to standard output.
+    ///
+    /// # Errors
+    ///
+    /// As for [`trace`](Self::trace), or it cannot be written.
+    pub fn follow(&self, options: &trace::Options) -> Result<()> {
+        trace::follow(&self.control, options)
     }
 
     /// Makes something go wrong at the only link, or right again.

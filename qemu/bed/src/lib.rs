@@ -45,6 +45,7 @@ pub use mmio::{Access, AccessKind, Timed};
 pub use nix::errno::Errno;
 pub use ntb_emu::fault::{Fault, Request as FaultRequest};
 pub use ntb_emu::model::Family;
+pub use ntb_emu::trace;
 pub use options::{
     default_windows, driver_modules, driver_parameters, parse_size, HostOptions, LinkOptions,
     Options, Slot, Window,

@@ -12,6 +12,7 @@ use crate::control::Query;
 use crate::fault;
 use crate::model::{Family, Window};
 use crate::topology::{parse_window, Host, LinkRequest, Topology};
+use crate::trace;
 
 /// An emulated non-transparent bridge that joins QEMU virtual machines.
 #[derive(Debug, Parser)]
@@ -47,6 +48,14 @@ pub enum Command {
         /// What, and where.
         #[command(flatten)]
         request: fault::Request,
+    },
+    /// Show what crosses the links of a running process, a line a transaction: in columns on a terminal, else JSON.
+    Trace {
+        /// Its control socket.
+        control: PathBuf,
+        /// What to watch, and where to write.
+        #[command(flatten)]
+        options: trace::Options,
     },
     /// Print the JSON schema of the topology file.
     Schema,

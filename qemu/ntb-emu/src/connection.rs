@@ -10,8 +10,10 @@ use std::time::Instant;
 
 use zerocopy::IntoBytes;
 
+use crate::model::Blocked;
 use crate::outbox::{Outbox, SendError};
 use crate::side::Side;
+use crate::trace::Outcome;
 use crate::waits::Wait;
 use crate::wire::{Command, DmaRange, Header, RegionAccess, Reply, NO_REPLY};
 
@@ -76,6 +78,14 @@ pub struct PendingRead {
     pub wait: Option<Wait>,
     /// When it is to be given up; if nothing is said, a while after the peer has been asked.
     pub give_up: Option<Instant>,
+    /// Since when, if somebody wants to know.
+    pub since: Option<Instant>,
+    /// Where in the peer, once that is known.
+    pub address: Option<u64>,
+    /// What has become of it, once that is known.
+    pub outcome: Outcome,
+    /// Why it went nowhere, if it did.
+    pub why: Option<Blocked>,
 }
 
 /// A register write that rings doorbells.
@@ -87,6 +97,8 @@ pub struct PendingDoorbell {
     pub offset: u64,
     /// What is written.
     pub data: Vec<u8>,
+    /// Since when, if somebody wants to know.
+    pub since: Option<Instant>,
 }
 
 impl Connection {

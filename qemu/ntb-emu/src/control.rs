@@ -2,16 +2,18 @@
 
 //! The control socket: a line asks, a line of JSON answers.
 //!
-//! A request is `{"cmd":"counters"}`, `{"cmd":"state"}` or `{"cmd":"fault", ...}` with a [`fault::Request`]. What needs
-//! nothing else may be a bare word, which is easier to type.
+//! A request is `{"cmd":"counters"}`, `{"cmd":"state"}`, `{"cmd":"fault", ...}` with a [`fault::Request`], or
+//! `{"cmd":"trace", ...}` with a [`trace::Request`]; the last one is answered by many lines, and is a client's last. What
+//! needs nothing else may be a bare word, which is easier to type.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 use tracing::debug;
@@ -21,9 +23,12 @@ use crate::fault;
 use crate::link::Link;
 use crate::patience::Patient;
 use crate::side::Side;
+use crate::trace::{self, Kind, Line, Seen};
 
 /// Longest request, in bytes.
 const MAX_REQUEST: u64 = 4096;
+/// How often to see whether a client that watches is still there.
+const LOOK_UP: Duration = Duration::from_millis(200);
 /// How long a client may take to send one or to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -47,6 +52,8 @@ pub enum Request {
     State,
     /// To make something go wrong.
     Fault(fault::Request),
+    /// To be told what crosses, a line a transaction, until the client goes.
+    Trace(trace::Request),
 }
 
 impl From<Query> for Request {
@@ -71,12 +78,8 @@ pub fn serve(fabric: &Fabric, client: &UnixStream) {
 ///
 /// It cannot be reached, or it refuses: then the error is what it says.
 pub fn ask(path: &Path, request: &Request) -> Result<Value> {
-    let mut socket = UnixStream::connect(path)
-        .with_context(|| format!("cannot connect to {}", path.display()))?;
+    let socket = connect(path, request)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    let mut line = serde_json::to_vec(request)?;
-    line.push(b'\n');
-    socket.write_all(&line)?;
     let mut answer = String::new();
     BufReader::new(socket)
         .read_line(&mut answer)
@@ -87,6 +90,20 @@ pub fn ask(path: &Path, request: &Request) -> Result<Value> {
         Some(error) => bail!("refused: {error}"),
         None => Ok(answer),
     }
+}
+
+/// Asks a running process; what it answers comes out of the socket.
+///
+/// # Errors
+///
+/// It cannot be reached.
+pub fn connect(path: &Path, request: &Request) -> Result<UnixStream> {
+    let mut socket = UnixStream::connect(path)
+        .with_context(|| format!("cannot connect to {}", path.display()))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    socket.write_all(&line)?;
+    Ok(socket)
 }
 
 fn converse(fabric: &Fabric, mut client: &UnixStream) -> Result<()> {
@@ -104,6 +121,10 @@ fn converse(fabric: &Fabric, mut client: &UnixStream) -> Result<()> {
             return Ok(());
         }
         let answer = match understand(&line) {
+            Ok(Request::Trace(request)) => match stream(fabric, client, &request) {
+                Ok(ended) => return ended,
+                Err(error) => json!({ "error": error.to_string() }),
+            },
             Ok(request) => answer(fabric, &request),
             Err(error) => json!({ "error": error.to_string() }),
         };
@@ -129,11 +150,88 @@ pub fn answer(fabric: &Fabric, request: &Request) -> Value {
     match request {
         Request::Counters => counters(fabric),
         Request::State => state(fabric),
+        // It has no single answer.
+        Request::Trace(_) => Value::Null,
         Request::Fault(request) => match inject(fabric, request) {
             Ok(link) => json!({ "link": link.name(), "faults": faults(link) }),
             Err(error) => json!({ "error": error.to_string() }),
         },
     }
+}
+
+/// Tells a client what crosses, until it goes, or has got as much as it wants.
+fn stream(
+    fabric: &Fabric,
+    client: &UnixStream,
+    request: &trace::Request,
+) -> Result<Result<()>, fault::FaultError> {
+    let links = match &request.link {
+        Some(name) => vec![fabric.link(Some(name))?],
+        None => fabric.links().iter().collect(),
+    };
+    Ok(watch(client, &links, request.count.unwrap_or(u64::MAX)))
+}
+
+fn watch(client: &UnixStream, links: &[&Arc<Link>], mut left: u64) -> Result<()> {
+    // Who reads slowly misses records, but is not given up.
+    client.set_write_timeout(None)?;
+    let mut out = BufWriter::new(client);
+    let (feed, mut records) = trace::channel(trace::QUEUE);
+    let _watching: Vec<_> = links.iter().map(|link| link.watch(feed.clone())).collect();
+    drop(feed);
+    write_line(&mut out, &first_line(links))?;
+    // What has come is sent before waiting for more.
+    let mut time = Duration::ZERO;
+    while left > 0 {
+        let line = match records.next(time) {
+            Seen::Record(record) => {
+                left -= 1;
+                Line::from(&*record)
+            }
+            Seen::Dropped(count) => Line {
+                count: Some(count),
+                ..Line::of(Kind::Dropped)
+            },
+            Seen::Nothing if time.is_zero() => {
+                out.flush()?;
+                time = LOOK_UP;
+                continue;
+            }
+            Seen::Nothing if has_gone(client)? => break,
+            Seen::Nothing => continue,
+            Seen::End => break,
+        };
+        time = Duration::ZERO;
+        write_line(&mut out, &line)?;
+    }
+    Ok(out.flush()?)
+}
+
+fn first_line(links: &[&Arc<Link>]) -> Line {
+    let unseen = links.iter().flat_map(|link| {
+        let windows = link.beyond_reach().into_iter();
+        windows.map(|(host, window)| (link.name().to_owned(), host.to_owned(), window))
+    });
+    Line {
+        links: links.iter().map(|link| link.name().to_owned()).collect(),
+        unseen: unseen.collect(),
+        ..Line::of(Kind::Start)
+    }
+}
+
+fn write_line(out: &mut impl Write, line: &Line) -> Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    Ok(out.write_all(b"\n")?)
+}
+
+/// Whether a client has closed its end. It may have said that it will not ask for more, which is not the same.
+fn has_gone(client: &UnixStream) -> Result<bool> {
+    let mut fds = [PollFd::new(client, PollFlags::empty())];
+    let now = Timespec::default();
+    poll(&mut fds, Some(&now))?;
+    Ok(fds
+        .iter()
+        .any(|fd| fd.revents().intersects(PollFlags::HUP | PollFlags::ERR)))
 }
 
 fn inject<'a>(
@@ -183,6 +281,7 @@ fn state(fabric: &Fabric) -> Value {
             "family": link.family(),
             "up": link.model().link(),
             "faults": faults(link),
+            "watchers": link.watchers(),
             "ends": Value::Object(ends.into_iter().collect()),
         });
         (link.name().to_owned(), state)

@@ -12,7 +12,8 @@
 //!   function looks like on its bus.
 //! - [`memory`], [`interrupts`]: what a host lets us reach. [`waits`]: who waits for whom. [`counters`].
 //! - [`patience`], [`socket`], [`outbox`], [`connection`]: messages in, messages out, answers waited for.
-//! - [`link`]: two hosts joined. [`fault`]: what can be made to go wrong there. [`fabric`], [`topology`]: all hosts and
+//! - [`link`]: two hosts joined. [`fault`]: what can be made to go wrong there. [`trace`]: what
+//!   crosses, for whoever watches. [`fabric`], [`topology`]: all hosts and
 //!   links. [`session`]: one connection's commands.
 //!   [`server`], [`control`], [`cli`]: the process.
 
@@ -37,5 +38,6 @@ pub mod session;
 pub mod side;
 pub mod socket;
 pub mod topology;
+pub mod trace;
 pub mod waits;
 pub mod wire;

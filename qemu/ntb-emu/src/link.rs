@@ -29,11 +29,13 @@ mod faults;
 mod inject;
 mod place;
 mod region;
+mod watch;
 mod window;
 
 pub use end::End;
 pub use faults::{ActiveFaults, EndReport, FlapReport};
 pub use place::{Place, Taken};
+pub use watch::Watching;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,9 +48,12 @@ use crate::connection::{Connection, Question, Waiter};
 use crate::layout::Layout;
 use crate::model::{Effect, Family, Model, Window, WindowError};
 use crate::side::{PerSide, Side};
+use crate::trace::{Names, Outcome};
 use crate::waits::Waits;
 use crate::wire::Reply;
+use attention::{Attention, Notice};
 use faults::Faults;
+use watch::Watchers;
 
 /// How long a host may take to answer a read of one of its devices. QEMU gives up on us after 5 s, for good.
 pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -87,7 +92,9 @@ pub struct Link {
     model: Mutex<Box<dyn Model>>,
     ends: PerSide<End>,
     waits: Waits,
+    notice: Arc<Notice>,
     faults: Arc<Faults>,
+    watchers: Watchers,
     /// One fault after the other is put in.
     injecting: Mutex<()>,
     /// Whether the model's cable is in.
@@ -103,6 +110,11 @@ impl Link {
     pub fn new(spec: LinkSpec, waits: Waits) -> Result<Self, WindowError> {
         let model = spec.family.build(&spec.windows)?;
         let layout = model.layout().clone();
+        let notice = Arc::<Notice>::default();
+        let names = Names {
+            link: spec.name.clone(),
+            hosts: PerSide(spec.ends.each_ref().map(|end| end.name.clone())),
+        };
         Ok(Self {
             name: spec.name,
             family: spec.family,
@@ -111,7 +123,9 @@ impl Link {
             windows: spec.windows,
             model: Mutex::new(model),
             waits,
-            faults: Arc::default(),
+            faults: Arc::new(Faults::new(notice.clone())),
+            watchers: Watchers::new(notice.clone(), names),
+            notice,
             injecting: Mutex::default(),
             cable: Mutex::new(true),
         })
@@ -147,6 +161,11 @@ impl Link {
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What accesses have to mind.
+    fn attention(&self) -> Attention {
+        self.notice.read()
+    }
+
     /// A host has appeared.
     pub fn connected(&self, connection: &Arc<Connection>) {
         let side = connection.side;
@@ -158,6 +177,7 @@ impl Link {
             (model.attach(side), model.link())
         };
         info!(link = self.name, host = end.name, up, "connected");
+        self.tell_event(side, "connected");
         self.fire(effect);
     }
 
@@ -172,6 +192,7 @@ impl Link {
         for question in connection.close() {
             self.unanswered(side, question, Unanswered::Lost);
         }
+        self.tell_event(side, "disconnected");
         self.fire(effect);
         info!(link = self.name, host = end.name, "disconnected");
     }
@@ -182,6 +203,7 @@ impl Link {
         end.counters.resets.one();
         let effect = self.model().reset(side);
         self.lose_all();
+        self.tell_event(side, "reset");
         self.fire(effect);
         info!(link = self.name, host = end.name, "reset");
     }
@@ -195,13 +217,15 @@ impl Link {
                 ..
             }) => self.ring(doorbell),
             Some(Question {
-                waiter: Waiter::Read(read),
+                waiter: Waiter::Read(mut read),
                 address,
                 count,
                 ..
             }) => {
                 let data = reply.read_data(address, count);
+                read.outcome = Outcome::Device;
                 if data.is_none() {
+                    read.outcome = Outcome::Failed;
                     self.window_counters(read.reader.side, read.window)
                         .failed
                         .one();
@@ -254,7 +278,7 @@ impl Link {
     fn unanswered(&self, side: Side, question: Question, why: Unanswered) {
         match question.waiter {
             Waiter::Doorbell(doorbell) => self.ring(doorbell),
-            Waiter::Read(read) => {
+            Waiter::Read(mut read) => {
                 let counters = self.window_counters(read.reader.side, read.window);
                 match why {
                     Unanswered::Late => {
@@ -266,8 +290,12 @@ impl Link {
                             "read not answered in time"
                         );
                         counters.timeouts.one();
+                        read.outcome = Outcome::Timeout;
                     }
-                    Unanswered::Lost => counters.failed.one(),
+                    Unanswered::Lost => {
+                        counters.failed.one();
+                        read.outcome = Outcome::Failed;
+                    }
                 }
                 self.answer_read(read, None);
             }
@@ -276,10 +304,7 @@ impl Link {
 
     fn fire(&self, effect: Effect) {
         for side in Side::BOTH {
-            let end = self.end(side);
-            end.counters
-                .msix_fired
-                .add(end.interrupts.fire(effect.vectors(side)));
+            self.signal(side, effect.vectors(side));
         }
     }
 }

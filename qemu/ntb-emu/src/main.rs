@@ -13,6 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 use ntb_emu::cli::{Cli, Command, Serve};
 use ntb_emu::control::{self, Request};
 use ntb_emu::server::Server;
+use ntb_emu::trace;
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         (Some(Command::Fault { control, request }), _) => {
             control::ask(&control, &Request::Fault(request)).map(|answer| println!("{answer}"))
         }
+        (Some(Command::Trace { control, options }), _) => trace::follow(&control, &options),
         (Some(Command::Schema), _) => {
             println!("{:#}", ntb_emu::topology::schema());
             Ok(())

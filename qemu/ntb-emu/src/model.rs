@@ -116,6 +116,11 @@ pub trait Model: Debug + Send {
     /// Writes BAR 0 at any offset; bytes of a register that are not written keep their value.
     fn write(&mut self, side: Side, offset: u64, data: &[u8]) -> Effect;
 
+    /// What the register at `offset` of BAR 0 is called, for people.
+    fn register_name(&self, _offset: u64) -> Option<&'static str> {
+        None
+    }
+
     /// Whether a write of `length` bytes at `offset` of BAR 0 interrupts the peer (doorbells, messages): such a write is
     /// carried out after all earlier writes through windows have arrived.
     fn rings(&self, side: Side, offset: u64, length: usize) -> bool;

@@ -41,6 +41,7 @@ impl Server {
     ///
     /// A link's family cannot have its windows, a socket cannot be made or a thread not be started.
     pub fn start(topology: &Topology, control: Option<PathBuf>) -> Result<Self> {
+        crate::trace::uptime();
         let fabric =
             Fabric::new(topology).map_err(|(link, error)| anyhow!("link '{link}': {error}"))?;
         let fabric = Arc::new(fabric);

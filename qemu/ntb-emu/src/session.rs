@@ -245,6 +245,7 @@ impl<'a> Session<'a> {
             ?reach,
             "memory named"
         );
+        self.link.tell_map(self.side, map, reach);
         if reach == Reach::Shrinkable && !self.told_shrinkable {
             self.told_shrinkable = true;
             warn!(
@@ -274,6 +275,7 @@ impl<'a> Session<'a> {
                     error.errno()
                 })?;
         }
+        self.link.tell_unmap(self.side, unmap);
         self.reply(header, unmap.as_bytes());
         Ok(())
     }
@@ -298,7 +300,7 @@ impl<'a> Session<'a> {
                     .is_some_and(|end| end <= interrupts.count()) =>
             {
                 let vectors = (start..start + count).fold(0, |set, vector| set | 1 << vector);
-                end.counters.msix_fired.add(interrupts.fire(vectors));
+                self.link.signal(self.side, vectors);
             }
             _ => return Err(Errno::INVAL),
         }

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 const FAULTS: u8 = 1 << 0;
+const WATCHED: u8 = 1 << 1;
 
 /// What is to be minded besides the access itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,11 @@ impl Attention {
     /// Faults may concern accesses.
     pub(super) fn faults(self) -> bool {
         self.0 & FAULTS != 0
+    }
+
+    /// Somebody is to be told of accesses.
+    pub(super) fn watched(self) -> bool {
+        self.0 & WATCHED != 0
     }
 }
 
@@ -29,6 +35,10 @@ impl Notice {
 
     pub(super) fn set_faults(&self, on: bool) {
         self.set(FAULTS, on);
+    }
+
+    pub(super) fn set_watched(&self, on: bool) {
+        self.set(WATCHED, on);
     }
 
     fn set(&self, bit: u8, on: bool) {

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::thread;
 
 use super::faults::{Entry, Errand, Packet};
+use super::watch::Written;
 use super::Link;
+use crate::connection::PendingDoorbell;
 use crate::fault::FaultError;
 use crate::side::Side;
+use crate::trace::Outcome;
 
 impl Link {
     /// Sees to it that there is a courier if one is needed.
@@ -68,7 +71,8 @@ impl Link {
                 window,
                 offset,
                 data,
-            } => self.write_arrives(attention, side, window, offset, &data),
+                since,
+            } => self.write_arrives(attention, side, window, offset, &data, since),
             Packet::Read(read) => self.read_arrives(attention, *read),
             Packet::Answer(read, data) => self.answer_read(*read, data.as_deref()),
             Packet::Doorbell(doorbell) => match self.faults.enter_doorbell(side, doorbell) {
@@ -84,22 +88,39 @@ impl Link {
     /// Something never arrives. Whoever waits for it is told.
     pub(super) fn lose(&self, side: Side, packet: Packet) {
         match packet {
-            Packet::Write { window, .. } => self.window_counters(side, window).dropped.one(),
-            Packet::Doorbell(_) => self.end(side).counters.doorbells_dropped.one(),
-            Packet::Read(read) | Packet::Answer(read, _) => {
+            Packet::Write {
+                window,
+                offset,
+                data,
+                since,
+            } => {
+                self.window_counters(side, window).dropped.one();
+                let written = Written::new(Outcome::Lost, None);
+                self.tell_write(side, window, offset, &data, since, written);
+            }
+            Packet::Doorbell(doorbell) => self.lose_doorbell(&doorbell),
+            Packet::Read(mut read) | Packet::Answer(mut read, _) => {
                 self.window_counters(read.reader.side, read.window)
                     .failed
                     .one();
+                read.outcome = Outcome::Lost;
                 self.answer_read(*read, None);
             }
         }
     }
 
+    /// A doorbell is never rung.
+    pub(super) fn lose_doorbell(&self, doorbell: &PendingDoorbell) {
+        self.end(doorbell.side).counters.doorbells_dropped.one();
+        self.tell_doorbell(doorbell, Outcome::Lost);
+    }
+
     /// A read or the answer to one has taken too long.
     pub(super) fn give_up(&self, packet: Packet) {
-        if let Packet::Read(read) | Packet::Answer(read, _) = packet {
+        if let Packet::Read(mut read) | Packet::Answer(mut read, _) = packet {
             let counters = self.window_counters(read.reader.side, read.window);
             counters.timeouts.one();
+            read.outcome = Outcome::Timeout;
             self.answer_read(*read, None);
         }
     }

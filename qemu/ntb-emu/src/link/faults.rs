@@ -8,7 +8,7 @@ mod report;
 
 pub use report::{ActiveFaults, EndReport, FlapReport};
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::attention::{Attention, Notice};
@@ -29,6 +29,8 @@ pub(super) enum Packet {
         offset: u64,
         /// What is written.
         data: Box<[u8]>,
+        /// When, if somebody wants to know.
+        since: Option<Instant>,
     },
     /// A doorbell.
     Doorbell(PendingDoorbell),
@@ -152,12 +154,20 @@ impl Default for State {
 /// The faults of a link.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    notice: Notice,
+    notice: Arc<Notice>,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Faults {
+    /// None, to be told to `notice` when there are some.
+    pub(super) fn new(notice: Arc<Notice>) -> Self {
+        Self {
+            notice,
+            ..Self::default()
+        }
+    }
+
     /// What accesses have to mind.
     pub(super) fn attention(&self) -> Attention {
         self.notice.read()

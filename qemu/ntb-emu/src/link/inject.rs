@@ -94,6 +94,12 @@ impl Link {
         if !connected {
             self.lose_all();
         }
+        let event = if connected {
+            "cable put in"
+        } else {
+            "cable pulled"
+        };
+        self.tell_event(None, event);
         self.fire(effect);
     }
 

@@ -13,6 +13,7 @@ use super::{reply, Link, FORWARD_TIMEOUT};
 use crate::connection::{Connection, PendingDoorbell, Waiter};
 use crate::layout::Region;
 use crate::side::Side;
+use crate::trace::{Kind, Outcome, Place};
 use crate::wire::{Header, RegionAccess};
 use rustix::io::Errno;
 
@@ -51,6 +52,10 @@ impl Link {
             Region::Config => {
                 self.end(side).counters.config_accesses.one();
                 self.model().config_read(side, offset, data);
+                self.tell(side, Kind::ConfigRead, Outcome::Done, |record| {
+                    record.place = Place::Config { offset };
+                    record.set_data(data);
+                });
             }
             Region::Window(_) | Region::Empty => {}
         }
@@ -71,6 +76,10 @@ impl Link {
             Region::Config => {
                 self.end(side).counters.config_accesses.one();
                 let effect = self.model().config_write(side, offset, data);
+                self.tell(side, Kind::ConfigWrite, Outcome::Done, |record| {
+                    record.place = Place::Config { offset };
+                    record.set_data(data);
+                });
                 self.fire(effect);
             }
             Region::Empty => {}
@@ -80,10 +89,12 @@ impl Link {
 
     /// Carries out the register write of a doorbell that may be rung now.
     pub(super) fn ring(&self, doorbell: PendingDoorbell) {
-        let PendingDoorbell { side, offset, data } = doorbell;
         // What was written to RAM before must be there when the peer is interrupted.
         fence(Ordering::SeqCst);
-        let effect = self.model().write(side, offset, &data);
+        let effect = self
+            .model()
+            .write(doorbell.side, doorbell.offset, &doorbell.data);
+        self.tell_doorbell(&doorbell, Outcome::Done);
         self.fire(effect);
     }
 
@@ -115,6 +126,10 @@ impl Link {
         } else {
             self.model().read(side, offset, data);
         }
+        self.tell(side, Kind::RegisterRead, Outcome::Done, |record| {
+            record.place = self.register(offset);
+            record.set_data(data);
+        });
     }
 
     fn register_write(&self, side: Side, offset: u64, data: &[u8]) {
@@ -125,6 +140,10 @@ impl Link {
             if !model.rings(side, offset, data.len()) {
                 let effect = model.write(side, offset, data);
                 drop(model);
+                self.tell(side, Kind::RegisterWrite, Outcome::Done, |record| {
+                    record.place = self.register(offset);
+                    record.set_data(data);
+                });
                 return self.fire(effect);
             }
         }
@@ -133,11 +152,12 @@ impl Link {
             side,
             offset,
             data: data.to_vec(),
+            since: self.begin(),
         };
-        if !self.faults.attention().faults() {
+        if !self.attention().faults() {
             self.ring_in_turn(doorbell);
         } else if self.faults.loses_doorbell(side) {
-            counters.doorbells_dropped.one();
+            self.lose_doorbell(&doorbell);
         } else {
             self.send(side, Packet::Doorbell(doorbell));
         }

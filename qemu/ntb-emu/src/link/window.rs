@@ -5,16 +5,19 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tracing::{trace, warn};
+use tracing::warn;
 
 use super::attention::Attention;
 use super::faults::Packet;
+use super::watch::Written;
 use super::{reply, Link, FORWARD_TIMEOUT};
 use crate::connection::{Connection, PendingRead, Waiter};
 use crate::counters::WindowCounters;
 use crate::memory::Access;
+use crate::model::Blocked;
 use crate::outbox::SendError;
 use crate::side::Side;
+use crate::trace::Outcome;
 use crate::wire::{Header, RegionAccess};
 use zerocopy::IntoBytes;
 
@@ -31,6 +34,7 @@ impl Link {
         let counters = self.window_counters(side, window);
         counters.reads.one();
         counters.bytes_read.add(access.count.get().into());
+        let attention = self.attention();
         let read = PendingRead {
             reader: connection.clone(),
             header: *header,
@@ -38,8 +42,11 @@ impl Link {
             window,
             wait: None,
             give_up: None,
+            since: attention.watched().then(Instant::now),
+            address: None,
+            outcome: Outcome::Done,
+            why: None,
         };
-        let attention = self.faults.attention();
         if attention.faults() {
             self.send(side, Packet::Read(Box::new(read)));
         } else {
@@ -55,12 +62,17 @@ impl Link {
         let length = read.access.count.get() as usize;
         if attention.faults() && self.faults.is_all_ones(side, read.window) {
             counters.all_ones.one();
-            return self.finish_read(read, None);
+            return self.finish_in_vain(read, Outcome::AllOnes);
         }
-        let Some(address) = self.target(side, read.window, read.access.offset.get(), length) else {
-            counters.blocked.one();
-            return self.finish_read(read, None);
+        let address = match self.translate(side, read.window, read.access.offset.get(), length) {
+            Ok(address) => address,
+            Err(why) => {
+                counters.blocked.one();
+                read.why = Some(why);
+                return self.finish_in_vain(read, Outcome::Blocked);
+            }
         };
+        read.address = Some(address);
         // Almost all accesses are a few bytes.
         let mut short = [0; 8];
         let mut long = Vec::new();
@@ -75,23 +87,24 @@ impl Link {
         match peer.memory.read(address, data) {
             Access::Done => {
                 counters.ram_reads.one();
+                read.outcome = Outcome::Ram;
                 return self.finish_read(read, Some(data));
             }
             Access::Refused => {
                 counters.blocked.one();
-                return self.finish_read(read, None);
+                return self.finish_in_vain(read, Outcome::Blocked);
             }
             Access::Elsewhere => counters.device_reads.one(),
         }
         let Some(target) = peer.connection() else {
             counters.failed.one();
-            return self.finish_read(read, None);
+            return self.finish_in_vain(read, Outcome::Failed);
         };
         read.wait = self.waits.begin(self.end(side).host, peer.host);
         if read.wait.is_none() {
             counters.deadlocks.one();
             self.report_deadlock(side, read.window, address, counters.deadlocks.get());
-            return self.finish_read(read, None);
+            return self.finish_in_vain(read, Outcome::Deadlock);
         }
         let give_up = read
             .give_up
@@ -99,7 +112,7 @@ impl Link {
         if let Err(waiter) = target.ask(address, length, Waiter::Read(read), give_up) {
             counters.failed.one();
             if let Waiter::Read(read) = *waiter {
-                self.finish_read(read, None);
+                self.finish_in_vain(read, Outcome::Failed);
             }
         }
     }
@@ -110,19 +123,17 @@ impl Link {
         counters.writes.one();
         // CAST: usize has at most 64 bits.
         counters.bytes_written.add(data.len() as u64);
-        let attention = self.faults.attention();
+        let attention = self.attention();
         if attention.faults() {
-            let data = data.into();
-            self.send(
-                side,
-                Packet::Write {
-                    window,
-                    offset,
-                    data,
-                },
-            );
+            let write = Packet::Write {
+                window,
+                offset,
+                data: data.into(),
+                since: self.begin(),
+            };
+            self.send(side, write);
         } else {
-            self.write_arrives(attention, side, window, offset, data);
+            self.write_arrives(attention, side, window, offset, data, None);
         }
     }
 
@@ -134,40 +145,69 @@ impl Link {
         window: usize,
         offset: u64,
         data: &[u8],
+        since: Option<Instant>,
     ) {
+        let written = self.carry_out_write(attention, side, window, offset, data);
+        if attention.watched() {
+            self.tell_write(side, window, offset, data, since, written);
+        }
+    }
+
+    fn carry_out_write(
+        &self,
+        attention: Attention,
+        side: Side,
+        window: usize,
+        offset: u64,
+        data: &[u8],
+    ) -> Written {
         let counters = self.window_counters(side, window);
         if attention.faults() && self.faults.is_all_ones(side, window) {
             counters.swallowed.one();
-            return;
+            return Written::new(Outcome::AllOnes, None);
         }
-        let Some(address) = self.target(side, window, offset, data.len()) else {
-            counters.blocked.one();
-            return;
+        let address = match self.translate(side, window, offset, data.len()) {
+            Ok(address) => address,
+            Err(why) => {
+                counters.blocked.one();
+                return Written::blocked(why);
+            }
         };
         let peer = self.end(side.peer());
-        match peer.memory.write(address, data) {
-            Access::Done => counters.ram_writes.one(),
-            Access::Refused => counters.blocked.one(),
+        let outcome = match peer.memory.write(address, data) {
+            Access::Done => {
+                counters.ram_writes.one();
+                Outcome::Ram
+            }
+            Access::Refused => {
+                counters.blocked.one();
+                Outcome::Blocked
+            }
             Access::Elsewhere => {
                 counters.device_writes.one();
                 let target = peer.connection();
                 let sent =
                     target.map_or(Err(SendError::Closed), |target| target.write(address, data));
-                if let Err(error) = sent {
-                    counters.dropped.one();
-                    if counters.dropped.get() == 1 {
-                        warn!(link = self.name, host = self.end(side).name, peer = peer.name, %error, "writes are lost");
+                match sent {
+                    Ok(()) => Outcome::Device,
+                    Err(error) => {
+                        counters.dropped.one();
+                        if counters.dropped.get() == 1 {
+                            warn!(link = self.name, host = self.end(side).name, peer = peer.name, %error, "writes are lost");
+                        }
+                        Outcome::Dropped
                     }
                 }
             }
-        }
+        };
+        Written::new(outcome, Some(address))
     }
 
     /// Sends the answer to a host's read on its way, all-ones if there is no data.
     pub(super) fn finish_read(&self, mut read: PendingRead, data: Option<&[u8]>) {
         // Before the answer is out: the host may read again at once.
         read.wait = None;
-        if self.faults.attention().faults() {
+        if self.attention().faults() {
             let data = data.map(Into::into);
             self.send(
                 read.reader.side.peer(),
@@ -178,9 +218,15 @@ impl Link {
         }
     }
 
+    fn finish_in_vain(&self, mut read: PendingRead, outcome: Outcome) {
+        read.outcome = outcome;
+        self.finish_read(read, None);
+    }
+
     /// Answers a host's read, with all-ones if there is no data.
     pub(super) fn answer_read(&self, mut read: PendingRead, data: Option<&[u8]>) {
         read.wait = None;
+        self.tell_read(&read, data);
         let PendingRead {
             reader,
             header,
@@ -198,6 +244,22 @@ impl Link {
         }
     }
 
+    pub(super) fn window_counters(&self, side: Side, window: usize) -> &WindowCounters {
+        let windows = &self.end(side).counters.windows;
+        // Windows come from the layout, which has no others.
+        windows.get(window).unwrap_or(&windows[0])
+    }
+
+    fn translate(
+        &self,
+        side: Side,
+        window: usize,
+        offset: u64,
+        length: usize,
+    ) -> Result<u64, Blocked> {
+        self.model().translate(side, window, offset, length)
+    }
+
     /// Says, but not too often, that a read has failed because of how QEMU works and for no other reason.
     fn report_deadlock(&self, side: Side, window: usize, address: u64, count: u64) {
         if count.is_power_of_two() {
@@ -211,20 +273,5 @@ impl Link {
                 "device read answered with ones: the peer is waiting for a read of this host, and two QEMUs cannot wait for each other"
             );
         }
-    }
-
-    pub(super) fn window_counters(&self, side: Side, window: usize) -> &WindowCounters {
-        let windows = &self.end(side).counters.windows;
-        // Windows come from the layout, which has no others.
-        windows.get(window).unwrap_or(&windows[0])
-    }
-
-    /// Where in the peer's address space an access goes, if it gets through.
-    fn target(&self, side: Side, window: usize, offset: u64, length: usize) -> Option<u64> {
-        let translated = self.model().translate(side, window, offset, length);
-        if let Err(why) = translated {
-            trace!(%side, window, offset, length, ?why, "blocked");
-        }
-        translated.ok()
     }
 }

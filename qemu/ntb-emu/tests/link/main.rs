@@ -16,3 +16,5 @@ mod info;
 mod intel;
 mod process;
 mod ram;
+mod speed;
+mod trace;

@@ -125,6 +125,53 @@ fn it_starts_answers_and_ends() {
     assert!(fault("clear").status.success());
     assert_eq!(query("state")["ntb0"]["faults"], serde_json::json!({}));
 
+    let trace = |words: &[&str]| {
+        let mut command = program();
+        command
+            .arg("trace")
+            .arg(directory.path().join("control"))
+            .args(words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    };
+    let mut watching = Program(trace(&["--count", "2"]).spawn().unwrap());
+    let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<serde_json::Value>(&lines.next()?.unwrap()).ok();
+    let start = next().unwrap();
+    assert_eq!(
+        (&start["kind"], &start["links"]),
+        (&"start".into(), &serde_json::json!(["ntb0"]))
+    );
+    assert!(fault("flap --times 5 --period 10ms").status.success());
+    for event in ["cable pulled", "cable put in"] {
+        let line = next().unwrap();
+        assert_eq!(
+            (&line["kind"], &line["event"]),
+            (&"event".into(), &event.into())
+        );
+    }
+    assert_eq!(next(), None, "that is enough");
+    assert!(watching.0.wait().unwrap().success());
+    // Who goes without a word is noticed.
+    let mut watching = Program(trace(&[]).spawn().unwrap());
+    let mut start = String::new();
+    BufReader::new(watching.0.stdout.take().unwrap())
+        .read_line(&mut start)
+        .unwrap();
+    assert_eq!(query("state")["ntb0"]["watchers"], 1);
+    drop(watching);
+    crate::faults::wait_until("the watcher to be missed", || {
+        query("state")["ntb0"]["watchers"] == 0
+    });
+    let refused = trace(&["--link", "ab"]).output().unwrap();
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(error.contains("no link 'ab' (there is: ntb0)"), "{error}");
+    let file = directory.path().join("trace");
+    let out = ["--count", "0", "--out", file.to_str().unwrap()];
+    assert!(trace(&out).status().unwrap().success());
+    assert!(std::fs::read_to_string(&file).unwrap().contains("start"));
+
     kill_process(Pid::from_child(&running.0), Signal::TERM).unwrap();
     assert_eq!(running.0.wait().unwrap().code(), Some(0));
     for name in ["lender", "borrower", "control"] {

@@ -9,6 +9,7 @@ fn write(window: usize) -> Packet {
         window,
         offset: 0,
         data: [0; 4].into(),
+        since: None,
     }
 }
 

@@ -234,6 +234,16 @@ impl Model for Bridge {
         })
     }
 
+    fn register_name(&self, offset: u64) -> Option<&'static str> {
+        let target = registers::find(offset & !3)?;
+        let register = REGISTERS.get(target.index)?;
+        Some(if target.peer {
+            register.peer_name
+        } else {
+            register.name
+        })
+    }
+
     fn rings(&self, _: Side, offset: u64, length: usize) -> bool {
         let mut found = false;
         for_each_dword(offset, length, |dword, _, _| {

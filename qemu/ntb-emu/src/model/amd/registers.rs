@@ -52,6 +52,8 @@ pub(super) enum Role {
 pub struct Register {
     /// The kernel's name for it, without `AMD_` and `_OFFSET`.
     pub name: &'static str,
+    /// What it is called where the peer sees it.
+    pub peer_name: &'static str,
     /// Where it is in the block of its own side, in bytes.
     pub offset: u64,
     /// Value after a reset.
@@ -63,22 +65,18 @@ pub struct Register {
     pub(super) role: Role,
 }
 
-const fn row(
-    name: &'static str,
-    offset: u64,
-    reset: u32,
-    own: u32,
-    peer: u32,
-    role: Role,
-) -> Register {
-    Register {
-        name,
-        offset,
-        reset,
-        own,
-        peer,
-        role,
-    }
+macro_rules! row {
+    ($name:literal, $offset:expr, $reset:expr, $own:expr, $peer:expr, $role:expr) => {
+        Register {
+            name: $name,
+            peer_name: concat!("PEER_", $name),
+            offset: $offset,
+            reset: $reset,
+            own: $own,
+            peer: $peer,
+            role: $role,
+        }
+    };
 }
 
 const ALL: u32 = u32::MAX;
@@ -96,54 +94,54 @@ use Role::*;
 #[rustfmt::skip]
 pub static REGISTERS: [Register; 47] = [
     //   name           offset reset  own   peer   role
-    row("CNTL",         0x200, 0,     0x003f_0000, 0, Plain),
-    row("STA",          0x204, 0,     0,     0,     Plain),
-    row("PGSLV",        0x208, 0,     ALL,   0,     Plain),
-    row("SPAD_MUX",     0x20c, 0,     ALL,   0,     Plain),
-    row("SPAD0",        0x210, 0,     ALL,   ALL,   Shared),
-    row("SPAD1",        0x214, 0,     ALL,   ALL,   Shared),
-    row("SPAD2",        0x218, 0,     ALL,   ALL,   Shared),
-    row("SPAD3",        0x21c, 0,     ALL,   ALL,   Shared),
-    row("SPAD4",        0x220, 0,     ALL,   ALL,   Shared),
-    row("SPAD5",        0x224, 0,     ALL,   ALL,   Shared),
-    row("SPAD6",        0x228, 0,     ALL,   ALL,   Shared),
-    row("SPAD7",        0x22c, 0,     ALL,   ALL,   Shared),
-    row("SPAD8",        0x230, 0,     ALL,   ALL,   Shared),
-    row("SPAD9",        0x234, 0,     ALL,   ALL,   Shared),
-    row("SPAD10",       0x238, 0,     ALL,   ALL,   Shared),
-    row("SPAD11",       0x23c, 0,     ALL,   ALL,   Shared),
-    row("SPAD12",       0x240, 0,     ALL,   ALL,   Shared),
-    row("SPAD13",       0x244, 0,     ALL,   ALL,   Shared),
-    row("SPAD14",       0x248, 0,     ALL,   ALL,   Shared),
-    row("SPAD15",       0x24c, 0,     ALL,   ALL,   Shared),
-    row("RSMU_HCID",    0x250, 0,     0,     0,     Plain),
-    row("RSMU_SIID",    0x254, 0,     0,     0,     Plain),
-    row("SIDEINFO",     0x408, 0,     READY, READY, SideInfo),
-    row("BAR1LMT",      0x414, 0,     0,     ALL,   LimitLow(0)),
-    row("BAR23LMT",     0x418, 0,     0,     ALL,   LimitLow(1)),
-    row("BAR23LMT+4",   0x41c, 0,     0,     ALL,   LimitHigh(1)),
-    row("BAR45LMT",     0x420, 0,     0,     ALL,   LimitLow(2)),
-    row("BAR45LMT+4",   0x424, 0,     0,     ALL,   LimitHigh(2)),
-    row("BAR1XLAT",     0x430, 0,     0,     PAGES, XlatLow(0)),
-    row("BAR1XLAT+4",   0x434, 0,     0,     ALL,   XlatHigh(0)),
-    row("BAR23XLAT",    0x438, 0,     0,     PAGES, XlatLow(1)),
-    row("BAR23XLAT+4",  0x43c, 0,     0,     ALL,   XlatHigh(1)),
-    row("BAR45XLAT",    0x440, 0,     0,     PAGES, XlatLow(2)),
-    row("BAR45XLAT+4",  0x444, 0,     0,     ALL,   XlatHigh(2)),
-    row("DBFM",         0x450, 0,     DB,    0,     Plain),
-    row("DBREQ",        0x454, 0,     DB,    DB,    DoorbellRequest),
-    row("MIRRDBSTAT",   0x458, 0,     0,     0,     DoorbellMirror),
-    row("DBMASK",       0x45c, DB,    DB,    0,     DoorbellMask),
-    row("DBSTAT",       0x460, 0,     DB,    0,     DoorbellStatus),
-    row("INTMASK",      0x470, EV,    EV,    0,     EventMask),
-    row("INTSTAT",      0x474, 0,     EV,    0,     EventStatus),
-    row("PMESTAT",      0x480, 0,     0,     0,     Plain),
-    row("LTRLATENCY",   0x494, 0,     ALL,   0,     Plain),
+    row!("CNTL",         0x200, 0,     0x003f_0000, 0, Plain),
+    row!("STA",          0x204, 0,     0,     0,     Plain),
+    row!("PGSLV",        0x208, 0,     ALL,   0,     Plain),
+    row!("SPAD_MUX",     0x20c, 0,     ALL,   0,     Plain),
+    row!("SPAD0",        0x210, 0,     ALL,   ALL,   Shared),
+    row!("SPAD1",        0x214, 0,     ALL,   ALL,   Shared),
+    row!("SPAD2",        0x218, 0,     ALL,   ALL,   Shared),
+    row!("SPAD3",        0x21c, 0,     ALL,   ALL,   Shared),
+    row!("SPAD4",        0x220, 0,     ALL,   ALL,   Shared),
+    row!("SPAD5",        0x224, 0,     ALL,   ALL,   Shared),
+    row!("SPAD6",        0x228, 0,     ALL,   ALL,   Shared),
+    row!("SPAD7",        0x22c, 0,     ALL,   ALL,   Shared),
+    row!("SPAD8",        0x230, 0,     ALL,   ALL,   Shared),
+    row!("SPAD9",        0x234, 0,     ALL,   ALL,   Shared),
+    row!("SPAD10",       0x238, 0,     ALL,   ALL,   Shared),
+    row!("SPAD11",       0x23c, 0,     ALL,   ALL,   Shared),
+    row!("SPAD12",       0x240, 0,     ALL,   ALL,   Shared),
+    row!("SPAD13",       0x244, 0,     ALL,   ALL,   Shared),
+    row!("SPAD14",       0x248, 0,     ALL,   ALL,   Shared),
+    row!("SPAD15",       0x24c, 0,     ALL,   ALL,   Shared),
+    row!("RSMU_HCID",    0x250, 0,     0,     0,     Plain),
+    row!("RSMU_SIID",    0x254, 0,     0,     0,     Plain),
+    row!("SIDEINFO",     0x408, 0,     READY, READY, SideInfo),
+    row!("BAR1LMT",      0x414, 0,     0,     ALL,   LimitLow(0)),
+    row!("BAR23LMT",     0x418, 0,     0,     ALL,   LimitLow(1)),
+    row!("BAR23LMT+4",   0x41c, 0,     0,     ALL,   LimitHigh(1)),
+    row!("BAR45LMT",     0x420, 0,     0,     ALL,   LimitLow(2)),
+    row!("BAR45LMT+4",   0x424, 0,     0,     ALL,   LimitHigh(2)),
+    row!("BAR1XLAT",     0x430, 0,     0,     PAGES, XlatLow(0)),
+    row!("BAR1XLAT+4",   0x434, 0,     0,     ALL,   XlatHigh(0)),
+    row!("BAR23XLAT",    0x438, 0,     0,     PAGES, XlatLow(1)),
+    row!("BAR23XLAT+4",  0x43c, 0,     0,     ALL,   XlatHigh(1)),
+    row!("BAR45XLAT",    0x440, 0,     0,     PAGES, XlatLow(2)),
+    row!("BAR45XLAT+4",  0x444, 0,     0,     ALL,   XlatHigh(2)),
+    row!("DBFM",         0x450, 0,     DB,    0,     Plain),
+    row!("DBREQ",        0x454, 0,     DB,    DB,    DoorbellRequest),
+    row!("MIRRDBSTAT",   0x458, 0,     0,     0,     DoorbellMirror),
+    row!("DBMASK",       0x45c, DB,    DB,    0,     DoorbellMask),
+    row!("DBSTAT",       0x460, 0,     DB,    0,     DoorbellStatus),
+    row!("INTMASK",      0x470, EV,    EV,    0,     EventMask),
+    row!("INTSTAT",      0x474, 0,     EV,    0,     EventStatus),
+    row!("PMESTAT",      0x480, 0,     0,     0,     Plain),
+    row!("LTRLATENCY",   0x494, 0,     ALL,   0,     Plain),
     // The driver acknowledges events here to the management unit, which takes the bits at once.
-    row("SMUACK",       0x4a0, 0,     0,     0,     Plain),
-    row("RSPNUM",       0x4a8, 0,     0,     0,     Plain),
-    row("SMU_SPADMUTEX", 0x4b0, 0,    0,     0,     Plain),
-    row("SMU_SPADOFFSET", 0x4b4, 0,   0,     0,     Plain),
+    row!("SMUACK",       0x4a0, 0,     0,     0,     Plain),
+    row!("RSPNUM",       0x4a8, 0,     0,     0,     Plain),
+    row!("SMU_SPADMUTEX", 0x4b0, 0,    0,     0,     Plain),
+    row!("SMU_SPADOFFSET", 0x4b4, 0,   0,     0,     Plain),
 ];
 
 /// Index in [`REGISTERS`] plus one, by dword from [`FIRST`] on; 0 where there is no register.
