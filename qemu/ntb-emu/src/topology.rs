@@ -33,6 +33,9 @@ use std::path::PathBuf;
 use crate::model::{Family, Window};
 use crate::side::Side;
 
+/// Most hosts.
+pub const MAX_HOSTS: usize = 256;
+
 /// A host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
@@ -125,6 +128,9 @@ pub enum TopologyError {
     /// A socket is used for two ends.
     #[error("socket {socket} is named twice: each end of each link needs a socket of its own", socket = .0.display())]
     SharedSocket(PathBuf),
+    /// More hosts than there can be.
+    #[error("there are {0} hosts, and there can be {MAX_HOSTS}: who waits for whom is kept for each pair of them")]
+    TooMany(usize),
     /// There is nothing to do.
     #[error("there is no link")]
     NoLink,
@@ -137,6 +143,9 @@ impl Topology {
     ///
     /// They do not fit.
     pub fn new(hosts: Vec<Host>, requests: Vec<LinkRequest>) -> Result<Self, TopologyError> {
+        if hosts.len() > MAX_HOSTS {
+            return Err(TopologyError::TooMany(hosts.len()));
+        }
         check_names("host", hosts.iter().map(|host| host.name.as_str()))?;
         check_names("link", requests.iter().map(|link| link.name.as_str()))?;
         for (i, host) in hosts.iter().enumerate() {

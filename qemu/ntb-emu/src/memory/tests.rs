@@ -228,3 +228,15 @@ fn a_host_cannot_use_up_the_address_space() {
         .map(&range(0x1000, 0x1000, 0, RW), fd(&over))
         .unwrap();
 }
+
+#[test]
+fn a_host_cannot_have_any_number_of_ranges() {
+    let memory = GuestMemory::default();
+    let map = |at: u64| memory.map(&range(at * 2, 1, 0, RW), None);
+    for at in 0..65535 {
+        map(at).unwrap();
+    }
+    assert_eq!(map(65535).unwrap_err().errno(), rustix::io::Errno::NOSPC);
+    memory.unmap(0, 1).unwrap();
+    map(65535).unwrap();
+}

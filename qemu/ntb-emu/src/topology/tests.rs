@@ -128,6 +128,17 @@ fn errors_say_what_is_wrong_and_where() {
 }
 
 #[test]
+fn there_are_not_any_number_of_hosts() {
+    let hosts = |count: usize| {
+        let host = |i| format!("[[host]]\nname = \"h{i}\"\nram = \"/{i}\"\n");
+        let hosts = (0..count).map(host).collect::<String>();
+        [&hosts, link("l", "h0", "h1").as_str()].concat()
+    };
+    assert!(Topology::parse(&hosts(256)).is_ok());
+    assert!(error(&hosts(257)).contains("there are 257 hosts, and there can be 256"));
+}
+
+#[test]
 fn the_schema_names_every_field() {
     let schema = schema().to_string();
     for name in [

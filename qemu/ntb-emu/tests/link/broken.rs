@@ -2,7 +2,7 @@
 
 //! Clients that do not keep to the protocol harm only themselves.
 
-use crate::client::{bridge, linked, wait_for, Client, DBREQ};
+use crate::client::{bridge, linked, wait_for, Client, DBREQ, WINDOW1};
 use ntb_emu::session::Ended;
 use ntb_emu::side::Side;
 use ntb_emu::wire::{Command, DmaMap, Header, IrqSet};
@@ -187,6 +187,40 @@ fn an_event_descriptor_that_blocks_costs_its_owner_the_connection() {
     b.ended();
     guard.join().unwrap();
     wait_for(&down);
+}
+
+#[test]
+fn a_client_that_never_reads_its_answers_is_given_up() {
+    let (ntb, mut a, mut b) = linked();
+    let down = a.vector(22);
+    let sent = (0..100).take_while(|_| {
+        b.send_read(WINDOW1, 0, 1 << 20);
+        ntb.end(Side::Secondary).connection().is_some()
+    });
+    // The server takes 64 MiB, not more.
+    assert!(sent.count() >= 64);
+    wait_for(&down);
+    a.flush();
+    b.ended();
+}
+
+#[test]
+fn answers_to_nothing_are_counted_and_forgotten() {
+    let (ntb, mut a, mut b) = linked();
+    for command in [
+        Command::DmaRead,
+        Command::DmaWrite,
+        Command::Reset,
+        Command::Other(99),
+    ] {
+        for id in [0, 1, 0x8000, 0x8001, 0xffff] {
+            let question = Header::command(id, command, 0, 0);
+            b.send_bytes(question.reply(0).as_bytes(), &[]);
+        }
+    }
+    b.flush();
+    assert_eq!(ntb.end(Side::Secondary).counters.late_replies.get(), 20);
+    a.flush();
 }
 
 proptest! {
