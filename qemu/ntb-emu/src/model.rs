@@ -110,7 +110,8 @@ pub trait Model: Debug + Send {
     /// Whether a side's driver has set its function up, as far as registers tell.
     fn ready(&self, side: Side) -> bool;
 
-    /// Reads BAR 0 at any offset, for as many bytes as `data` has. Pending bits and the vector table are not asked for.
+    /// Reads BAR 0 at any offset, for as many bytes as `data` has, which are zeros: so is what lies between registers.
+    /// Pending bits and the vector table are not asked for.
     fn read(&self, side: Side, offset: u64, data: &mut [u8]);
 
     /// Writes BAR 0 at any offset; bytes of a register that are not written keep their value.

@@ -135,7 +135,7 @@ impl Bridge {
         self.wide(side, Role::XlatLow(window), Role::XlatHigh(window))
     }
 
-    /// How many bytes of a side's window are open.
+    /// The limit of a side's window in bytes.
     pub fn limit(&self, side: Side, window: usize) -> u64 {
         self.wide(side, Role::LimitLow(window), Role::LimitHigh(window))
     }
@@ -281,7 +281,7 @@ impl Model for Bridge {
         }
         let length = u64::try_from(length).map_err(|_| Blocked::Closed)?;
         let end = offset.checked_add(length).ok_or(Blocked::Closed)?;
-        if end > self.limit(side, window) {
+        if end > self.open(side, window) {
             return Err(Blocked::Closed);
         }
         let address = self
@@ -298,7 +298,7 @@ impl Model for Bridge {
     }
 
     fn openings(&self, side: Side, window: usize) -> Vec<Opening> {
-        let size = self.limit(side, window);
+        let size = self.open(side, window);
         let open = (size > 0).then(|| Opening {
             offset: 0,
             size,
@@ -309,6 +309,11 @@ impl Model for Bridge {
 }
 
 impl Bridge {
+    /// How many bytes of a side's window are open: a limit may be larger than the window.
+    fn open(&self, side: Side, window: usize) -> u64 {
+        self.limit(side, window).min(self.layout.window(window))
+    }
+
     /// Does something and says which interrupt lines it raised.
     fn change(&mut self, action: impl FnOnce(&mut Self)) -> Effect {
         let before = Side::BOTH.map(|side| self.sides[side].lines());
