@@ -50,7 +50,7 @@ struct Limits {
     /// Whether `ntb_msi_test` works on it. It needs two ports with the number 0, and interrupt vectors that the driver
     /// has left free.
     msi: bool,
-    /// Whether `ntb_perf` works on it. It needs to read the peer's scratchpads, and a link that comes up on both sides at once.
+    /// Whether `ntb_perf` works on it. It needs to read the peer's scratchpads.
     perf: bool,
 }
 
@@ -75,8 +75,6 @@ fn limits(family: Family) -> Limits {
             link: Outcome::Passed,
             messages: Outcome::Unsupported,
             msi: true,
-            // It hangs in most runs, before any data: each side learns by itself that the link is up, and ntb_perf drops a
-            // command that comes before that.
             perf: false,
         },
     }

@@ -124,7 +124,18 @@ fn msi(ends: &Ends<'_>) -> Result<Option<String>> {
 /// `ntb_perf` reads a scratchpad of its peer's to see whether it may send a command. Some hardware can only write the
 /// peer's scratchpads and gives back what was written last: the module waits for a quarter of an hour, and so does who
 /// wants to unload it.
+///
+/// On a Switchtec it mostly waits for ever for the peer's buffer, before any data. Most likely because the sides learn one
+/// after the other that the link is up, and a command that comes to a side that does not know yet is not looked at again.
 fn perf(ends: &Ends<'_>) -> Result<Option<String>> {
+    if ends.local.host.ntb_drivers().contains(&"ntb_hw_switchtec") {
+        hide(ends, "ntb_perf")?;
+        return Ok(Some(
+            "ntb_perf mostly hangs on a Switchtec, before any data: the script would wait for ever, so it is told that \
+             there is no such module, and ends there"
+                .into(),
+        ));
+    }
     const VALUE: &str = "0x5afe";
     let (own, peers) = (ends.remote.tool("spad0"), ends.local.tool("peer0/spad0"));
     ends.remote.host.write(&own, VALUE)?;
