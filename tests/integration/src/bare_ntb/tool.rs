@@ -81,7 +81,7 @@ pub fn doorbells(bed: &Bed) -> Result<()> {
 }
 
 fn until_doorbells(host: &Host, wanted: &str) -> Result<()> {
-    until("the doorbells", Duration::from_secs(10), || {
+    until("the doorbells", Duration::from_secs(60), || {
         let seen = host.read(&file("db"))?;
         Ok(if seen == wanted {
             Seen::Yes(())
@@ -105,7 +105,7 @@ pub fn doorbell_masks(bed: &Bed) -> Result<()> {
         );
 
         other.write(&file("db_mask"), "c 0x8")?;
-        until("doorbell 3 to interrupt", Duration::from_secs(10), || {
+        until("doorbell 3 to interrupt", Duration::from_secs(60), || {
             let seen = interrupts(other)?;
             Ok(if seen[3] == before[3] + 1 {
                 Seen::Yes(())

@@ -41,7 +41,7 @@ fn talk(bed: &Bed) -> Result<()> {
     }
     for host in [lender, borrower] {
         let what = format!("the {}'s network to be up", host.name());
-        until(&what, Duration::from_secs(30), || {
+        until(&what, Duration::from_secs(60), || {
             let carrier = host.read("/sys/class/net/eth0/carrier")?;
             Ok(if carrier == "1" {
                 Seen::Yes(())
@@ -60,7 +60,7 @@ fn talk(bed: &Bed) -> Result<()> {
             "rm -f /tmp/ready /tmp/sum; ({LISTEN} | sha256sum >/tmp/sum.part; mv /tmp/sum.part /tmp/sum) \
              </dev/null &>/tmp/listen.log &"
         ))?;
-        until("the listener", Duration::from_secs(10), || {
+        until("the listener", Duration::from_secs(60), || {
             let output = to.sh("cat /tmp/ready /tmp/listen.log")?;
             Ok(if output.ok() {
                 Seen::Yes(())
