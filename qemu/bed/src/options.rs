@@ -220,6 +220,9 @@ pub struct Options {
     /// Whether the hosts are on a network of their own, know each other's names and take commands by `ssh`. Nothing
     /// else can reach it.
     pub network: bool,
+    /// Whether the hosts' writes to their NTBs are posted, as on PCIe. If not, an instruction that writes ends when the
+    /// write has arrived: slower, and then a look at the other end sees it.
+    pub posted_writes: bool,
     /// QEMU's accelerator. Software emulation by default: KVM is not usable everywhere it seems to exist.
     pub accel: String,
 }
@@ -244,6 +247,7 @@ impl Options {
             hosts: vec![lender, HostOptions::new("borrower")],
             links: vec![LinkOptions::new("ntb0", family, ["lender", "borrower"])],
             network: false,
+            posted_writes: true,
             accel: "tcg".into(),
         }
     }

@@ -93,6 +93,7 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
         let device = json!({
             "driver": "vfio-user-pci", "id": suffix, "addr": format!("{:#x}", slot.device()),
             "socket": { "type": "unix", "path": format!("/run/bed/{name}.{suffix}") },
+            "x-no-posted-writes": !options.posted_writes,
         });
         line.add("-device", device.to_string());
     }

@@ -30,7 +30,7 @@ pub struct Selftest {
     #[arg(long = "loop")]
     looped: bool,
     /// `ntb_perf` moves 2^ORDER bytes each way (19 at least: one chunk).
-    #[arg(long, default_value_t = 22, value_name = "ORDER", value_parser = clap::value_parser!(u8).range(19..=32))]
+    #[arg(long, default_value_t = 20, value_name = "ORDER", value_parser = clap::value_parser!(u8).range(19..=32))]
     order: u8,
     /// Leave the hosts of the last family running afterwards.
     #[arg(long)]
@@ -102,7 +102,7 @@ impl Selftest {
             bed.detach();
         }
         let ends = Ends::find(&bed)?;
-        for note in obstacles::clear(&ends)? {
+        for note in obstacles::clear(&ends, family)? {
             println!("note: {note}");
         }
         script.hand_over(ends.local.host)?;

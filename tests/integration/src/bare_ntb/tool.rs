@@ -43,17 +43,19 @@ fn file(name: &str) -> String {
 pub fn scratchpads(bed: &Bed) -> Result<()> {
     with_tool(bed, |one, other| {
         let (peers, own) = (file("peer0/spad"), file("spad"));
-        other.sh_ok(&format!("for i in {{0..7}}; do echo 1 >{own}$i; done"))?;
-        one.sh_ok(&format!(
-            "for i in {{0..7}}; do echo 2 >{own}$i; echo $((0xabcd0000 + i)) >{peers}$i; done"
+        // Writes are posted: reading on the same side makes sure that they have arrived.
+        other.sh_ok(&format!(
+            "for i in {{0..7}}; do echo 1 >{own}$i; done; cat {own}[0-7]"
+        ))?;
+        let seen = one.sh_ok(&format!(
+            "for i in {{0..7}}; do echo 2 >{own}$i; echo $((0xabcd0000 + i)) >{peers}$i; done; cat {peers}[0-7]"
         ))?;
         let written: Vec<String> = (0..8)
             .map(|i| format!("{:#x}", 0xabcd_0000_u32 + i))
             .collect();
+        ensure!(seen.lines().eq(&written), "the peer's are {seen}");
         let seen = other.sh_ok(&format!("cat {own}[0-7]"))?;
         ensure!(seen.lines().eq(&written), "the {} has {seen}", other.name());
-        let seen = one.sh_ok(&format!("cat {peers}[0-7]"))?;
-        ensure!(seen.lines().eq(&written), "the peer's are {seen}");
         let seen = one.sh_ok(&format!("cat {own}[0-7]"))?;
         ensure!(
             seen.lines().all(|value| value == "0x2"),
@@ -67,7 +69,7 @@ pub fn scratchpads(bed: &Bed) -> Result<()> {
 pub fn doorbells(bed: &Bed) -> Result<()> {
     with_tool(bed, |one, other| {
         for host in [one, other] {
-            host.write(&file("db"), &format!("c {DOORBELLS:#x}"))?;
+            clear(host)?;
         }
         one.write(&file("peer_db"), "s 0x5")?;
         one.write(&file("peer_db"), "s 0x4002")?;
@@ -76,8 +78,14 @@ pub fn doorbells(bed: &Bed) -> Result<()> {
         other.write(&file("db"), "c 0x6")?;
         until_doorbells(other, "0x4001")?;
         ensure!(one.read(&file("db"))? == "0x0", "it heard its own");
-        other.write(&file("db"), &format!("c {DOORBELLS:#x}"))
+        clear(other)
     })
+}
+
+/// Clears a host's doorbells, and sees that they are clear.
+fn clear(host: &Host) -> Result<()> {
+    host.write(&file("db"), &format!("c {DOORBELLS:#x}"))?;
+    until_doorbells(host, "0x0")
 }
 
 fn until_doorbells(host: &Host, wanted: &str) -> Result<()> {
@@ -95,7 +103,7 @@ fn until_doorbells(host: &Host, wanted: &str) -> Result<()> {
 pub fn doorbell_masks(bed: &Bed) -> Result<()> {
     with_tool(bed, |one, other| {
         other.write(&file("db_mask"), &format!("s {DOORBELLS:#x}"))?;
-        other.write(&file("db"), &format!("c {DOORBELLS:#x}"))?;
+        clear(other)?;
         let before = interrupts(other)?;
         one.write(&file("peer_db"), "s 0x18")?;
         until_doorbells(other, "0x18")?;
@@ -117,7 +125,7 @@ pub fn doorbell_masks(bed: &Bed) -> Result<()> {
             interrupts(other)?[4] == before[4],
             "doorbell 4, which is masked, interrupted"
         );
-        other.write(&file("db"), &format!("c {DOORBELLS:#x}"))?;
+        clear(other)?;
         other.write(&file("db_mask"), &format!("s {DOORBELLS:#x}"))
     })
 }
