@@ -60,7 +60,11 @@ pub fn show(
                 register(0x48, 0u64, 8),
                 register(0x10 + offset, address, 8),
                 register(0x18 + offset, bar(window) + size, 8),
-                register(0x4018 + offset, (u64::from_le_bytes(base) & !0xf) + size, 8),
+                register(
+                    0x4018 + offset,
+                    (u64::from_le_bytes(base) & !0xf).wrapping_add(size),
+                    8,
+                ),
                 register(0, 0x154u64, 4),
             ]);
         }

@@ -30,7 +30,7 @@ impl By {
     }
 }
 
-/// Where in BAR 0: near a register that does something, or anywhere.
+/// Where in BAR 0 or configuration space: near a register that does something, or anywhere.
 #[derive(Arbitrary, Debug)]
 enum Place {
     Near(u16, i8),
@@ -49,8 +49,8 @@ enum Step {
     Write(By, Place, u8, [u8; 8]),
     WriteMuch(By, Place, u16, u8),
     Read(By, Place, u16),
-    Config(By, u16, u8, [u8; 8]),
-    ReadConfig(By, u64, u16),
+    Config(By, Place, u8, [u8; 8]),
+    ReadConfig(By, Place, u16),
     Translate(By, u8, u64, u32),
 }
 
@@ -154,6 +154,13 @@ fn offset(family: Family, place: &Place) -> u64 {
     }
 }
 
+fn config_offset(place: &Place) -> u64 {
+    match place {
+        Place::At(offset) => *offset,
+        Place::Near(offset, _) => u64::from(offset % 4200),
+    }
+}
+
 fn carry_out(family: Family, model: &mut dyn Model, known: &mut Known, step: &Step) {
     match step {
         Step::Attach(by) => {
@@ -211,13 +218,14 @@ fn carry_out(family: Family, model: &mut dyn Model, known: &mut Known, step: &St
         }
         Step::Config(by, offset, length, data) => {
             let data = &data[..usize::from(length % 9)];
-            let effect = model.config_write(by.side(), (*offset).into(), data);
+            let effect = model.config_write(by.side(), config_offset(offset), data);
             check_effect(model, effect);
         }
         Step::ReadConfig(by, offset, length) => {
+            let offset = config_offset(offset);
             let mut data = vec![0x5a; usize::from(length % 5000)];
-            model.config_read(by.side(), *offset, &mut data);
-            let inside = usize::try_from(4096u64.saturating_sub(*offset)).unwrap();
+            model.config_read(by.side(), offset, &mut data);
+            let inside = usize::try_from(4096u64.saturating_sub(offset)).unwrap();
             assert!(data.iter().skip(inside).all(|byte| *byte == 0));
         }
         Step::Translate(by, window, offset, length) => {

@@ -62,10 +62,13 @@ fn understand(mut bytes: &[u8]) {
                 assert!(access.count.get() as usize <= MAX_FRAME);
             }
             Ok(Message::Reply(reply)) => {
-                for count in [0, 4, reply.body.len()] {
-                    let data = reply.read_data(0, count);
-                    assert!(data.is_none_or(|data| data.len() == count));
-                }
+                let named = DmaRange::read_from_prefix(reply.body);
+                let (address, count) = named.map_or((0, 4), |(range, _)| {
+                    (range.address.get(), range.count.get() as usize)
+                });
+                let data = reply.read_data(address, count);
+                assert!(data.is_none_or(|data| data.len() == count));
+                assert!(reply.read_data(!address, count).is_none());
             }
             _ => {}
         }
@@ -99,6 +102,7 @@ fn check_gone(link: &Link, side: Side) {
     let end = link.end(side);
     assert!(end.connection().is_none());
     assert_eq!((end.memory.ranges(), end.interrupts.pending()), (0, 0));
+    assert_eq!(end.interrupts.fire(u64::MAX), 0);
     assert!(!link.model().link());
 }
 
@@ -228,6 +232,7 @@ enum Step {
     Read(u8, Address, u16),
     Write(u8, Address, Vec<u8>, bool),
     Register(u16, u32),
+    Show(Address, Address),
     Master(bool),
     Writes(Vec<(u8, u16, u8, [u8; 8])>),
     RegionInfo(u8, u8),
@@ -412,6 +417,10 @@ impl<'a> Host<'a> {
             Step::Register(at, value) => {
                 let offset = u64::from(at % 0x400) & !3;
                 self.write(0, 0x400 + offset, &value.to_le_bytes(), true);
+            }
+            Step::Show(address, size) => {
+                self.write(0, peer_offset(0x438), &address.get().to_le_bytes(), true);
+                self.write(0, peer_offset(0x418), &size.get().to_le_bytes(), true);
             }
             Step::Master(on) => self.write(7, 4, &[if *on { 6 } else { 2 }, 0], false),
             Step::Writes(writes) => {
