@@ -46,6 +46,7 @@ impl Link {
     }
 
     /// Has something that the host on `side` sends arrive, at once or when the faults let it.
+    #[cold]
     pub(super) fn send(&self, side: Side, packet: Packet) {
         // Whose read or write it is.
         let counted = match &packet {

@@ -158,6 +158,7 @@ impl Link {
     }
 
     /// A write through a window has been carried out, or never will be.
+    #[cold]
     pub(super) fn tell_write(
         &self,
         side: Side,

@@ -138,6 +138,8 @@ impl Link {
     }
 
     /// A host's write has come to the peer.
+    // Writes come by the million, and most of them straight here.
+    #[inline(always)]
     pub(super) fn write_arrives(
         &self,
         attention: Attention,
@@ -153,6 +155,7 @@ impl Link {
         }
     }
 
+    #[inline(always)]
     fn carry_out_write(
         &self,
         attention: Attention,
