@@ -10,6 +10,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
+use devlend_bed::trace::{self, Kind, Line};
 use devlend_bed::{until, Bed, Fault, Host, Seen};
 
 use crate::pair::{finally, logged, NTB};
@@ -23,6 +24,10 @@ pub const CASES: &[Case] = &[
     Case {
         name: "bare_ntb::pingpong",
         body: Body::Bed(pingpong),
+    },
+    Case {
+        name: "bare_ntb::pingpong_in_the_trace",
+        body: Body::Bed(pingpong_in_the_trace),
     },
     Case {
         name: "bare_ntb::pingpong_without_doorbells",
@@ -97,6 +102,50 @@ fn pingpong(bed: &Bed) -> Result<()> {
         wait_for_balls(host, 10)?;
     }
     unload_pingpong(bed)
+}
+
+/// A ball is a count in a scratchpad, a doorbell, and an interrupt in the other host.
+fn pingpong_in_the_trace(bed: &Bed) -> Result<()> {
+    load_pingpong(bed)?;
+    let body = (|| {
+        for host in bed.hosts() {
+            wait_for_balls(host, 1)?;
+        }
+        let request = trace::Request {
+            link: Some("ntb0".into()),
+            count: Some(500),
+        };
+        let lines: Vec<Line> = bed.emulator().trace(request)?.collect::<Result<_>>()?;
+        let shown = || {
+            lines
+                .iter()
+                .map(|line| format!("{line}\n"))
+                .collect::<String>()
+        };
+        for (from, to) in [("lender", "borrower"), ("borrower", "lender")] {
+            let mut rest = lines.iter();
+            let mut next = |kind, host: &str, register: Option<&str>| {
+                rest.any(|line| {
+                    line.kind == kind
+                        && line.host.as_deref() == Some(host)
+                        && register.is_none_or(|name| {
+                            line.register
+                                .as_deref()
+                                .is_some_and(|has| has.contains(name))
+                        })
+                })
+            };
+            ensure!(
+                next(Kind::RegisterWrite, from, Some("SPAD"))
+                    && next(Kind::Doorbell, from, Some("DBREQ"))
+                    && next(Kind::Msix, to, None),
+                "no ball from the {from} to the {to} in\n{}",
+                shown()
+            );
+        }
+        Ok(())
+    })();
+    finally(body, || unload_pingpong(bed))
 }
 
 /// Without doorbells the game stops; a link that goes and comes starts it again.
