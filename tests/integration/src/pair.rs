@@ -142,6 +142,20 @@ impl<'a> Pair<'a> {
             .map(drop)
     }
 
+    /// Runs a test in which a host stands still and must not be given up for it: the longest keep-alive time there is.
+    pub fn patiently(&self, test: impl FnOnce() -> Result<()>) -> Result<()> {
+        let set = |milliseconds| {
+            [&self.at_lender, &self.at_borrower]
+                .into_iter()
+                .try_for_each(|link| {
+                    link.host()
+                        .write(&link.path("keepalive_timeout"), milliseconds)
+                })
+        };
+        set("600000")?;
+        finally(test(), || set("10000"))
+    }
+
     /// Checks that the pair is as a test must leave it.
     pub fn check_tidy(&self) -> Result<()> {
         let offers = self.lending().offers()?;

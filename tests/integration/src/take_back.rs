@@ -50,6 +50,14 @@ fn check_back(pair: &Pair<'_>, borrowed: &Borrowed<'_>) -> Result<()> {
         .map(drop)
 }
 
+/// With the borrower paused. It must be the deadline or a person that ends the lease, not the borrower's silence.
+fn while_it_stands_still(pair: &Pair<'_>, test: impl FnOnce() -> Result<()>) -> Result<()> {
+    pair.patiently(|| {
+        pair.borrower.pause()?;
+        finally(test(), || pair.borrower.resume())
+    })
+}
+
 /// In good order, under I/O: what was acknowledged is there afterwards.
 fn the_borrower_gives_it_back(pair: &Pair<'_>) -> Result<()> {
     let borrowed = pair.borrow()?;
@@ -81,15 +89,14 @@ fn by_force_at_the_deadline(pair: &Pair<'_>) -> Result<()> {
     let borrowed = pair.borrow()?;
     borrowed.check_disk()?;
     keep_reading(pair.borrower, &borrowed)?;
-    pair.borrower.pause()?;
-    let taken = logged(
-        pair.lender,
-        || pair.lending().reclaim(&format!("{NVME} deadline=1")),
-        |line| line.contains("its borrower has not given it back within"),
-        "that it was taken",
-    );
-    pair.borrower.resume()?;
-    taken?;
+    while_it_stands_still(pair, || {
+        logged(
+            pair.lender,
+            || pair.lending().reclaim(&format!("{NVME} deadline=1")),
+            |line| line.contains("its borrower has not given it back within"),
+            "that it was taken",
+        )
+    })?;
     check_back(pair, &borrowed)
 }
 
@@ -143,8 +150,7 @@ fn wait_ended(pair: &Pair<'_>) -> Result<()> {
 fn interrupted_and_at_once(pair: &Pair<'_>) -> Result<()> {
     let borrowed = pair.borrow()?;
     borrowed.check_disk()?;
-    pair.borrower.pause()?;
-    let body = (|| {
+    while_it_stands_still(pair, || {
         start_waiting(pair)?;
         let answer = pair.lending().try_reclaim(NVME)?;
         refused(answer, &[Errno::EBUSY], "a second reclaim")?;
@@ -156,9 +162,7 @@ fn interrupted_and_at_once(pair: &Pair<'_>) -> Result<()> {
         start_waiting(pair)?;
         pair.lending().reclaim(&format!("{NVME} force"))?;
         wait_ended(pair)
-    })();
-    pair.borrower.resume()?;
-    body?;
+    })?;
     check_back(pair, &borrowed)
 }
 
@@ -166,15 +170,13 @@ fn interrupted_and_at_once(pair: &Pair<'_>) -> Result<()> {
 fn the_module_goes_meanwhile(pair: &Pair<'_>) -> Result<()> {
     let borrowed = pair.borrow()?;
     borrowed.check_disk()?;
-    pair.borrower.pause()?;
-    let body = start_waiting(pair).and_then(|()| {
+    while_it_stands_still(pair, || {
+        start_waiting(pair)?;
         pair.lender
             .sh_within(Duration::from_secs(100), "rmmod devlend_lender")
             .map(drop)?;
         wait_ended(pair)
-    });
-    pair.borrower.resume()?;
-    body?;
+    })?;
     ensure!(
         pair.lender
             .sh("! grep -q devlend_lender /proc/modules")?
