@@ -19,6 +19,7 @@ pub mod raw_lock;
 pub mod role;
 pub mod root;
 pub mod shown;
+pub mod suspend;
 pub mod sysfs;
 pub mod ticker;
 pub mod uevent;

@@ -13,7 +13,8 @@ use ntb::{
         self,
         Registries, //
     },
-    root::Root, //
+    root::Root,
+    suspend::Veto, //
 };
 
 module! {
@@ -24,9 +25,10 @@ module! {
     license: "GPL",
 }
 
-/// The fields are dropped in this order: links first, then the tree they are shown in.
+/// The fields are dropped in this order: links before the tree they are shown in.
 #[pin_data]
 struct Module {
+    veto: Veto,
     #[pin]
     client: Registration<Ntb>,
     root: Root,
@@ -43,6 +45,7 @@ impl InPlaceModule for Module {
             // SAFETY: As above.
             root: unsafe { Root::new() }?,
             client <- Registration::new(c"devlend_ntb", module),
+            veto: Veto::new()?,
         })
     }
 }

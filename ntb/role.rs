@@ -30,6 +30,9 @@ pub trait Lender: Send + Sync {
 
     /// The link is lost: the peer's leases have ended.
     fn link_down(&self, link: &Arc<Link>);
+
+    /// Whether a peer has a lease.
+    fn in_use(&self) -> bool;
 }
 
 /// Follows the links to lenders. Called from a link's work; must not wait for the peer.
@@ -54,6 +57,9 @@ pub trait Borrower: Send + Sync {
 
     /// The peer wants a device back within so many seconds.
     fn take_back(&self, link: &Arc<Link>, address: u32, epoch: u32, seconds: u32);
+
+    /// Whether we have a lease, or are about to.
+    fn in_use(&self) -> bool;
 }
 
 global_lock! {

@@ -99,7 +99,12 @@ pub(crate) fn open(remote: &Arc<Remote>, offer: &Arc<Offer>) -> Result {
 
     let borrowed = Borrowed::open(remote, offer, &peer)?;
     if let Err(error) = remote.begin(offer, &borrowed) {
-        dev_err!(dev, "{} is no longer offered\n", Shown(offer.address));
+        let why = if error == EBUSY {
+            "cannot be borrowed while this system goes to sleep"
+        } else {
+            "is no longer offered"
+        };
+        dev_err!(dev, "{} {why}\n", Shown(offer.address));
         borrowed.end(&remote.link, Removal::Return);
         return Err(error);
     }

@@ -122,6 +122,11 @@ impl Borrower for Follower {
         }
     }
 
+    fn in_use(&self) -> bool {
+        let remotes = self.remotes.lock();
+        remotes.iter().any(|remote| remote.has_leases())
+    }
+
     fn take_back(&self, link: &Arc<Link>, address: u32, epoch: u32, seconds: u32) {
         if let Some(remote) = self.remote(link) {
             remote.take_back(address.into(), epoch, seconds);

@@ -35,6 +35,7 @@ use kernel::{
 };
 use ntb::{
     shown::Shown,
+    suspend,
     sysfs::Dir, //
 };
 use pci_shim::Removal;
@@ -210,9 +211,16 @@ impl Offer {
     }
 
     /// Begins to use a lease: the device is added in a work item.
-    pub(crate) fn begin(self: &Arc<Self>, borrowed: Arc<Borrowed>) {
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY`: the system is about to sleep.
+    pub(crate) fn begin(self: &Arc<Self>, borrowed: Arc<Borrowed>) -> Result {
         {
             let mut lease = self.lease.lock();
+            if suspend::is_near() {
+                return Err(EBUSY);
+            }
             *lease = Some(Held {
                 borrowed,
                 phase: Phase::New,
@@ -224,6 +232,7 @@ impl Offer {
         self.remote.counters.begun.count();
         self.event("lease-begun", None);
         let _ = self.remote.queue.enqueue::<Arc<Self>, ATTACH>(self.clone());
+        Ok(())
     }
 
     /// The device is lost: it fails at once, and is removed in a work item. May sleep, but not for long.

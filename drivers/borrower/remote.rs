@@ -124,14 +124,20 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// `ENOENT`: the offer was withdrawn meanwhile, so that nobody would find the lease to end it.
+    /// `ENOENT`: the offer was withdrawn meanwhile, so that nobody would find the lease to end it. `EBUSY`: the system is
+    /// about to sleep.
     pub(crate) fn begin(&self, offer: &Arc<Offer>, borrowed: &Arc<Borrowed>) -> Result {
         let offers = self.offers.lock();
         if !offers.iter().any(|other| Arc::ptr_eq(other, offer)) {
             return Err(ENOENT);
         }
-        offer.begin(borrowed.clone());
-        Ok(())
+        offer.begin(borrowed.clone())
+    }
+
+    /// Whether there is a lease that has not ended.
+    pub(crate) fn has_leases(&self) -> bool {
+        let offers = self.offers.lock();
+        offers.iter().any(|offer| offer.is_borrowed())
     }
 
     /// The link is down: what is borrowed is lost, at once for everybody who asks; removing it is queued.

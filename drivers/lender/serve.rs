@@ -55,6 +55,7 @@ use ntb::{
         self,
         Lender, //
     },
+    suspend, //
 };
 
 /// How often a reset is tried while somebody else has the device locked, a tenth of a second apart.
@@ -85,6 +86,11 @@ impl Lender for Server {
 
     fn link_down(&self, link: &Arc<Link>) {
         end(link, |_| true, events::LINK_LOST);
+    }
+
+    fn in_use(&self) -> bool {
+        let registry = registry::lock();
+        registry.offers.iter().any(|offer| offer.active.is_some())
     }
 }
 
@@ -193,7 +199,7 @@ fn open_free(
     request: &mut Incoming<'_>,
 ) -> Result<bool, Status> {
     let offer = registry.find(address).ok_or(Status::NotFound)?;
-    if !offer.lease.is_free() {
+    if !offer.lease.is_free() || suspend::is_near() {
         return Err(Status::Taken);
     }
     let active = Active::new(offer, link)?;

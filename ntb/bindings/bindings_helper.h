@@ -16,5 +16,6 @@
 #include <linux/ntb.h>
 #include <linux/pci.h>
 #include <linux/spinlock.h>
+#include <linux/suspend.h>
 #include <linux/sysfs.h>
 #include <linux/workqueue.h>

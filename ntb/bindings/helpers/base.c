@@ -158,3 +158,8 @@ __rust_helper size_t rust_helper_device_copy_driver_override(struct device *dev,
 	spin_unlock(&dev->driver_override.lock);
 	return length > 0 ? length : 0;
 }
+
+__rust_helper int rust_helper_notifier_from_errno(int error)
+{
+	return notifier_from_errno(error);
+}
