@@ -9,8 +9,8 @@ SHELL := /bin/bash
 
 # A kernel build tree >= 7.2 with Rust and NTB; without it the test bed's own, inside its tools root.
 KDIR ?=
-# Where modules are built; the bed's hosts see it as /devlend.
-MODULES_OUT := target/modules
+# Where modules are built: qemu/env/lib.sh says.
+MODULES_OUT := $(shell . qemu/env/lib.sh && echo $$MODULES_OUT)
 # Warnings are errors in our modules, as in CI.
 W ?= e
 # More QEMU arguments for the hosts of `make play`.
@@ -68,6 +68,16 @@ test: env ## Run all tests: format, lints, unit and property tests, the tests in
 .PHONY: check
 check: env ## Format and lints only
 	@tests/run check
+
+# How often `make test-sanitize` lends, borrows and returns; tests by name.
+CYCLES ?= 1000
+TESTS ?=
+
+.PHONY: test-sanitize
+test-sanitize: ## The tests in the hosts on a kernel with KASAN and kmemleak, then CYCLES=1000 leases; hours (TESTS=)
+	@export DEVLEND_KERNEL=sanitize DEVLEND_PATIENCE=$${DEVLEND_PATIENCE:-5} DEVLEND_CYCLES=$(CYCLES)
+	$(MAKE) --no-print-directory env modules tools
+	$(cargo) test --release -p devlend-integration -- $(TESTS)
 
 .PHONY: ntb-selftest
 ntb-selftest: env tools ## Run the kernel's own NTB test script, unmodified (NTB=amd, LOOP=1: in one host)

@@ -17,6 +17,7 @@ key_of() { cat "$@" | sha256sum | cut -c1-12; }
 packages() { grep -v '^#' "$ENV_DIR/packages.$1" | paste -sd,; }
 
 ROOT_KEY=$(key_of "$ENV_DIR/series" "$ENV_DIR/packages.tools" "$ENV_DIR/stage-tools")
+# `debug`, or another of qemu/kernel/*.config.
 KERNEL_FLAVOUR=${DEVLEND_KERNEL:-debug}
 KERNEL_KEY=$( { echo "$ROOT_KEY $KERNEL_FLAVOUR"; cat "$ENV_DIR/stage-kernel" "$TOP"/qemu/kernel/common.config "$TOP/qemu/kernel/$KERNEL_FLAVOUR.config"; } | sha256sum | cut -c1-12)
 GUEST_KEY=$(key_of "$ENV_DIR/series" "$ENV_DIR/packages.guest" "$ENV_DIR/stage-guest" "$TOP"/qemu/guest/*)
@@ -25,6 +26,9 @@ TOOLS_ROOT=$CACHE/tools-$ROOT_KEY
 KERNEL_TREE=$CACHE/linux-$KERNEL_FLAVOUR-$KERNEL_KEY
 GUEST_IMAGE=$CACHE/guest-$GUEST_KEY.img
 LOGS=$CACHE/logs
+# Where our modules for that kernel are built, from the top of the checkout; the bed's hosts see it as /devlend.
+MODULES_OUT=target/modules
+[ "$KERNEL_FLAVOUR" = debug ] || MODULES_OUT=target/modules-$KERNEL_FLAVOUR
 # Sockets, consoles and disks of a running bed: a short path (a UNIX socket's has at most 107 bytes), one a checkout.
 RUN_DIR=${DEVLEND_RUN:-${TMPDIR:-/tmp}/devlend-$(printf %s "$TOP" | sha256sum | cut -c1-8)}
 

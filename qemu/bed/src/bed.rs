@@ -56,7 +56,7 @@ impl Bed {
         }
         fs::create_dir_all(&bed.run_dir)
             .with_context(|| format!("making {}", bed.run_dir.display()))?;
-        fs::create_dir_all(bed.environment.top.join("target/modules"))?;
+        fs::create_dir_all(bed.environment.top.join(&bed.environment.modules))?;
         for host in &bed.hosts {
             for old in ["console", "log"] {
                 let _ = fs::remove_file(host.file(old));
@@ -123,6 +123,7 @@ impl Bed {
                 mark: &mark,
                 ram: &ram.display().to_string(),
                 image: &image,
+                modules: &environment.modules.display().to_string(),
             };
             let slots = options.slots(name);
             let mut qemu_args = vec!["qemu-system-x86_64".to_string()];

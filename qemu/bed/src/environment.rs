@@ -18,6 +18,8 @@ pub struct Environment {
     pub guest_image: PathBuf,
     /// The run directory of this checkout.
     pub run_dir: PathBuf,
+    /// Where our modules for that kernel are, from the top of the checkout.
+    pub modules: PathBuf,
 }
 
 impl Environment {
@@ -37,7 +39,7 @@ impl Environment {
         let output = Command::new("bash")
             .args([
                 "-c",
-                r#"set -eu; . "$1"; printf '%s\n' "$TOOLS_ROOT" "$KERNEL_TREE" "$GUEST_IMAGE" "$RUN_DIR""#,
+                r#"set -eu; . "$1"; printf '%s\n' "$TOOLS_ROOT" "$KERNEL_TREE" "$GUEST_IMAGE" "$RUN_DIR" "$MODULES_OUT""#,
                 "bed",
             ])
             .arg(top.join("qemu/env/lib.sh"))
@@ -53,6 +55,7 @@ impl Environment {
         let mut lines = text.lines().map(PathBuf::from);
         let mut next = || lines.next().context("qemu/env/lib.sh printed too little");
         let (tools_root, kernel_tree, guest_image, run_dir) = (next()?, next()?, next()?, next()?);
+        let modules = next()?;
         for needed in [
             tools_root.join(".complete"),
             kernel_tree.join(".complete"),
@@ -70,6 +73,7 @@ impl Environment {
             kernel_tree,
             guest_image,
             run_dir,
+            modules,
         })
     }
 

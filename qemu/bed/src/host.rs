@@ -18,7 +18,7 @@ use crate::monitor;
 use crate::options::HostOptions;
 use crate::output::Output;
 use crate::process::Process;
-use crate::wait::{until, Seen};
+use crate::wait::{patient, until, Seen};
 
 /// How long a command may run if nothing else is said.
 pub const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
@@ -87,7 +87,7 @@ impl Host {
         let job = Job {
             command,
             input,
-            limit,
+            limit: patient(limit),
             interrupt,
         };
         self.agent
@@ -330,7 +330,7 @@ impl Host {
             Ok(Seen::Yes(()))
         })?;
         self.agent
-            .answers(BOOT_LIMIT)
+            .answers(patient(BOOT_LIMIT))
             .with_context(|| format!("the {} booted, but", self.name()))
     }
 

@@ -37,6 +37,9 @@ const COMPLAINTS: &[&str] = &[
     "Unexpected irq",
     "ODEBUG:",
     "DMAR: [",
+    "unreferenced object",
+    "BUG kmalloc",
+    "kmemleak: Kernel memory leak detector disabled",
 ];
 
 /// Lines that hold one of the above and are harmless: what the kernel says about its own checks at boot.

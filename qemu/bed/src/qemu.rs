@@ -28,6 +28,8 @@ pub(crate) struct Place<'a> {
     pub ram: &'a str,
     /// File name of the guest image in the cache.
     pub image: &'a str,
+    /// Where our modules are, from the top of the checkout.
+    pub modules: &'a str,
 }
 
 /// The arguments of `qemu-system-x86_64`.
@@ -128,7 +130,7 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
     );
     for (slot, tag, path) in [
         (0x1d, "modules", "/linux/.modules/lib/modules"),
-        (0x1e, "devlend", "/src/target/modules"),
+        (0x1e, "devlend", &format!("/src/{}", place.modules)),
     ] {
         line.add(
             "-fsdev",
@@ -194,6 +196,7 @@ mod tests {
         mark: "devlend-1-lender",
         ram: "/dev/shm/r",
         image: "guest.img",
+        modules: "target/modules",
     };
 
     fn position(args: &[String], part: &str) -> usize {

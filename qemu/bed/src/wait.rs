@@ -2,6 +2,7 @@
 
 //! Waiting that ends, and says what it waited for.
 
+use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,19 @@ pub enum Seen<T> {
     NotYet(String),
 }
 
-/// Looks at a condition until it holds, for at most `limit`.
+/// How much longer than usual everything may take: `DEVLEND_PATIENCE`, 1 to 100, for kernels that check more.
+static PATIENCE: LazyLock<u32> = LazyLock::new(|| {
+    let patience = std::env::var("DEVLEND_PATIENCE");
+    let patience = patience.ok().and_then(|value| value.parse().ok());
+    patience.unwrap_or(1).clamp(1, 100)
+});
+
+/// A limit of time, as long as it has to be here.
+pub(crate) fn patient(limit: Duration) -> Duration {
+    limit.saturating_mul(*PATIENCE)
+}
+
+/// Looks at a condition until it holds, for at most `limit`, or that times `DEVLEND_PATIENCE`.
 ///
 /// # Errors
 ///
@@ -26,6 +39,7 @@ pub fn until<T>(
     limit: Duration,
     mut look: impl FnMut() -> Result<Seen<T>>,
 ) -> Result<T> {
+    let limit = patient(limit);
     let start = Instant::now();
     let mut pause = Duration::from_millis(10);
     loop {

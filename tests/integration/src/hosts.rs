@@ -10,15 +10,18 @@ mod bare_ntb;
 mod bed_itself;
 mod borrow_errors;
 mod crossing_reads;
+mod cycles;
 mod data_path;
 mod events;
 mod faults;
 mod keepalive;
+mod leaks;
 mod lend_errors;
 mod lives;
 mod pair;
 mod plans;
 mod runner;
+mod sleep;
 mod take_back;
 mod three_hosts;
 mod two_devices;
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         faults::CASES,
         lives::CASES,
         keepalive::CASES,
+        sleep::CASES,
         take_back::CASES,
         events::CASES,
         auto::CASES,
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         two_devices::CASES,
         three_hosts::CASES,
         crossing_reads::CASES,
+        cycles::wanted().map_or(&[], |_| cycles::CASES),
     ]
     .concat();
     let runner = Runner::new();

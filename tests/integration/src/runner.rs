@@ -10,6 +10,7 @@ use anyhow::{bail, ensure, Context, Result};
 use devlend_bed::{kernel_log, Bed, Environment, Options};
 use libtest_mimic::{Failed, Trial};
 
+use crate::leaks;
 use crate::pair::{self, Pair};
 
 /// What a test needs.
@@ -127,7 +128,15 @@ impl Hosts {
 
     /// The verdict: the test's own, and that of the kernels. A failure leaves the consoles for a look.
     fn judge(&mut self, case: &Case, result: Result<()>) -> Result<()> {
-        let kernels = kernels_are_content(&self.bed, &mut self.seen);
+        let kernels = kernels_are_content(&self.bed, &mut self.seen).and_then(|()| {
+            // A host that a failed test has left behind may not answer.
+            let hosts = if result.is_ok() {
+                self.bed.hosts()
+            } else {
+                &[]
+            };
+            hosts.iter().try_for_each(leaks::check)
+        });
         let verdict = match (result, kernels) {
             (Ok(()), kernels) => kernels,
             (Err(error), Ok(())) => Err(error),
