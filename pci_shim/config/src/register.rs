@@ -186,13 +186,13 @@ impl Register {
             },
 
             // PCIe 5.0, 7.5.3.4 and 7.5.3.5. Payload size has to agree with every port on the way, which only the lender
-            // knows: a wrong one makes fatal errors there. Phantom functions and aux power stay as the lender has them.
+            // knows: a wrong one makes fatal errors there. Errors are reported to the lender's root port, so whether they are
+            // is the lender's choice. Phantom functions and aux power stay as the lender has them.
             // Initiate FLR is not a bit but a request. Of Status the error bits can be cleared; aux power and pending
             // transactions are only read.
             Register::DeviceControl => Rule {
-                shadow: low(EXP_DEVCTL_PAYLOAD),
-                through: low(EXP_DEVCTL_REPORTING
-                    | EXP_DEVCTL_RELAX_EN
+                shadow: low(EXP_DEVCTL_REPORTING | EXP_DEVCTL_PAYLOAD),
+                through: low(EXP_DEVCTL_RELAX_EN
                     | EXP_DEVCTL_EXT_TAG
                     | EXP_DEVCTL_NOSNOOP_EN
                     | EXP_DEVCTL_READRQ),

@@ -199,10 +199,10 @@ fn what_the_lender_writes() {
         (STATUS, 2, 0xffff, 0xffff, Some(0xf900)),
         (STATUS, 2, 0x0000, 0xffff, Some(0x0000)),
         (STATUS, 1, 0xff, 0xff, None),
-        // Payload size and phantom functions stay; a reset is never started by a write.
-        (DEVCTL, 2, 0xffff, 0x0620, Some(0x7f3f)),
-        (DEVCTL, 2, 0x0000, 0xffff, Some(0x06e0)),
-        (DEVCTL, 4, 0x0004_2810, 0xffff_ffff, Some(0x0004_2ef0)),
+        // Error reporting, payload size and phantom functions stay; a reset is never started by a write.
+        (DEVCTL, 2, 0xffff, 0x0620, Some(0x7f30)),
+        (DEVCTL, 2, 0x0000, 0xffff, Some(0x06ef)),
+        (DEVCTL, 4, 0x0004_2810, 0xffff_ffff, Some(0x0004_2eff)),
         // MSI-X: control only.
         (0x42, 2, 0xffff, 0x0040, Some(0xc040)),
         (0x40, 4, 0xffff_ffff, 0x0040_8011, Some(0xc040_8011)),
