@@ -25,6 +25,13 @@ use kernel::{
 
 use core::ptr::NonNull;
 
+mod errors;
+
+pub use errors::{
+    handle_errors,
+    ErrorHandlers, //
+};
+
 /// Number of standard BARs.
 const BARS: usize = 6;
 

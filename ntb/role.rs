@@ -58,6 +58,9 @@ pub trait Borrower: Send + Sync {
     /// The peer wants a device back within so many seconds.
     fn take_back(&self, link: &Arc<Link>, address: u32, epoch: u32, seconds: u32);
 
+    /// A device that is lent has reported an error, and works on.
+    fn device_error(&self, link: &Arc<Link>, address: u32, epoch: u32);
+
     /// Whether we have a lease, or are about to.
     fn in_use(&self) -> bool;
 }

@@ -53,6 +53,9 @@ impl Files {
                 sysfs_read!(c"removal_longest_ms", |remote, page| {
                     writeln!(page, "{}", remote.counters.longest_removal.get())
                 }),
+                sysfs_read!(c"device_errors", |remote, page| {
+                    writeln!(page, "{}", remote.counters.errors.get())
+                }),
                 sysfs_read!(c"take_backs_asked", |remote, page| {
                     writeln!(page, "{}", remote.counters.asked.get())
                 }),

@@ -25,6 +25,8 @@ pub(crate) struct Counters {
     pub(crate) longest_removal: Longest,
     /// Devices that the lender has asked for.
     pub(crate) asked: Counter,
+    /// Errors of borrowed devices that the lender has told of.
+    pub(crate) errors: Counter,
 }
 
 /// Sends an event about a device of the lender's.

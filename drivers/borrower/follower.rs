@@ -122,6 +122,12 @@ impl Borrower for Follower {
         }
     }
 
+    fn device_error(&self, link: &Arc<Link>, address: u32, epoch: u32) {
+        if let Some(remote) = self.remote(link) {
+            remote.device_error(address.into(), epoch);
+        }
+    }
+
     fn in_use(&self) -> bool {
         let remotes = self.remotes.lock();
         remotes.iter().any(|remote| remote.has_leases())

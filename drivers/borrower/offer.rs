@@ -109,6 +109,8 @@ pub(crate) struct Offer {
     pub(crate) ids: Ids,
     remote: Arc<Remote>,
     state: Atomic<u32>,
+    /// Epoch of the last lease that had an error of the device in the log.
+    failed: Atomic<u32>,
     /// What there is while we have it. Not held while the device is removed, which takes long; [`Phase::Ending`] says
     /// that somebody is at it.
     #[pin]
@@ -140,6 +142,7 @@ impl Offer {
                 ids,
                 remote: remote.clone(),
                 state: Atomic::new(State::Available as u32),
+                failed: Atomic::new(0),
                 lease <- new_mutex!(None, "devlend_lease"),
                 dir <- new_mutex!(None, "devlend_offer_dir"),
                 attach <- new_work!("devlend_attach"),
@@ -371,6 +374,20 @@ impl Offer {
         self.remote.counters.asked.count();
         self.event("take-back", Some(seconds));
         self.give_back("asked for");
+    }
+
+    /// The device has reported an error.
+    pub(crate) fn device_error(&self, epoch: u32) {
+        // A line a lease: the lender may send as many of these as it likes.
+        if self.failed.xchg(epoch, Relaxed) != epoch {
+            dev_warn!(
+                self.remote.link.dev(),
+                "{} has reported an error to the lender, epoch {epoch}; further ones are counted\n",
+                Shown(self.address)
+            );
+        }
+        self.remote.counters.errors.count();
+        self.event("device-error", None);
     }
 
     /// Shows the offer in sysfs. May sleep.

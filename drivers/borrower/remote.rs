@@ -173,6 +173,15 @@ impl Remote {
         offer.take_back(seconds);
     }
 
+    /// A device has reported an error, and works on: it is its driver's to find out, and the user's to know.
+    pub(crate) fn device_error(&self, address: Address, epoch: u32) {
+        let offer = self.find(address);
+        let Some(offer) = offer.filter(|offer| offer.epoch() == Some(epoch)) else {
+            return;
+        };
+        offer.device_error(epoch);
+    }
+
     /// Takes everything away: for the end of the link or of the module. Sleeps for as long as drivers take to let go.
     pub(crate) fn close(&self, why: Removal) {
         // Who waits in `return` gives up, and so does who lists the offers.

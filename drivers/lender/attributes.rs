@@ -77,6 +77,9 @@ impl Tree {
                 sysfs_read!(c"take_backs_asked", |_, page| {
                     writeln!(page, "{}", COUNTERS.asked.get())
                 }),
+                sysfs_read!(c"device_errors", |_, page| {
+                    writeln!(page, "{}", COUNTERS.errors.get())
+                }),
                 sysfs_read!(c"take_backs_forced", |_, page| {
                     writeln!(page, "{}", COUNTERS.forced.get())
                 }),

@@ -17,8 +17,7 @@ use devlend_protocol::{
     Address,
     Isolation,
     Lease,
-    RevokeReason,
-    Revoked, //
+    RevokeReason, //
 };
 use kernel::{
     device::Core,
@@ -156,6 +155,7 @@ fn offer(
 ) -> Result {
     let isolation = isolation(device, accept_unsafe)?;
 
+    ntb::pci::handle_errors::<LenderDriver>(device);
     ntb::pci::enable(device)?;
     ntb::pci::stop_dma(device);
     if let Err(error) = ntb::pci::reset_locked(device) {
@@ -243,20 +243,7 @@ fn give_back(device: &pci::Device<Core<'_>>, address: Address) {
         } else {
             RevokeReason::Gone
         });
-        dev_warn!(
-            device,
-            "taken from the borrower at link {}, epoch {} ({})\n",
-            link.name(),
-            holder.epoch.get(),
-            reason.as_str()
-        );
-        events::COUNTERS.forced.count();
-        events::ended(device, address, &link, holder.epoch.get(), reason.as_str());
-        let event = Revoked {
-            address: u32::from(address).into(),
-            reason: reason.into(),
-        };
-        let _ = link.notify(holder.epoch.get(), &event);
+        serve::tell_revoked(device, address, &link, holder, reason);
     }
 
     ntb::pci::stop_dma(device);

@@ -24,6 +24,8 @@ pub(crate) struct Counters {
     pub(crate) asked: Counter,
     /// Devices that were taken from their borrower.
     pub(crate) forced: Counter,
+    /// Errors that offered devices have reported.
+    pub(crate) errors: Counter,
 }
 
 pub(crate) static COUNTERS: Counters = Counters {
@@ -32,6 +34,7 @@ pub(crate) static COUNTERS: Counters = Counters {
     lost: Counter::new(),
     asked: Counter::new(),
     forced: Counter::new(),
+    errors: Counter::new(),
 };
 
 /// Why a lease ended, when the link was lost.
@@ -52,6 +55,11 @@ pub(crate) fn offer(device: &Device, address: Address, event: &str) {
 pub(crate) fn begun(device: &Device, address: Address, link: &Link, epoch: u32) {
     COUNTERS.begun.count();
     send(device, address, link, "lease-begun", epoch, None);
+}
+
+/// A device that is lent reports an error.
+pub(crate) fn failed(device: &Device, address: Address, link: &Link, epoch: u32) {
+    send(device, address, link, "device-error", epoch, None);
 }
 
 /// A lease has ended.

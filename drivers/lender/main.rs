@@ -13,6 +13,8 @@ mod command;
 #[deny(unsafe_code)]
 mod driver;
 #[deny(unsafe_code)]
+mod errors;
+#[deny(unsafe_code)]
 mod events;
 #[deny(unsafe_code)]
 mod lease;

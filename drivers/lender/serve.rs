@@ -23,6 +23,7 @@ use devlend_protocol::{
     ConfigValue,
     ConfigWrite,
     Empty,
+    Holder,
     Image,
     ImageReply,
     Kind,
@@ -30,6 +31,8 @@ use devlend_protocol::{
     OfferChanged,
     Open,
     Reset,
+    RevokeReason,
+    Revoked,
     Status,
     IMAGE_CHUNK, //
 };
@@ -78,9 +81,11 @@ impl Lender for Server {
                 .and_then(|offer| config_write(offer, request)),
             Kind::Reset => reset_lent(link, request),
             Kind::Clunk => clunk(link, request),
-            Kind::Version | Kind::OfferChanged | Kind::Revoked | Kind::TakeBack => {
-                Err(Status::Unsupported)
-            }
+            Kind::Version
+            | Kind::OfferChanged
+            | Kind::Revoked
+            | Kind::TakeBack
+            | Kind::DeviceError => Err(Status::Unsupported),
         }
     }
 
@@ -103,6 +108,30 @@ pub(crate) fn announce(address: Address) {
         // A peer that is not there, or whose ring is full, lists the offers again when it comes back.
         let _ = link.notify(0, &event);
     });
+}
+
+/// Says that a device was taken from its borrower, to everybody who is to know.
+pub(crate) fn tell_revoked(
+    device: &Device,
+    address: Address,
+    link: &Link,
+    holder: Holder,
+    reason: RevokeReason,
+) {
+    let epoch = holder.epoch.get();
+    dev_warn!(
+        device,
+        "taken from the borrower at link {}, epoch {epoch} ({})\n",
+        link.name(),
+        reason.as_str()
+    );
+    events::COUNTERS.forced.count();
+    events::ended(device, address, link, epoch, reason.as_str());
+    let event = Revoked {
+        address: u32::from(address).into(),
+        reason: reason.into(),
+    };
+    let _ = link.notify(epoch, &event);
 }
 
 /// Ends leases of a link. When it returns nothing of the borrower is left, and all peers know.

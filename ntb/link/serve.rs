@@ -16,6 +16,7 @@ use devlend_protocol::{
     reply_slot,
     request_slot,
     shared,
+    DeviceError,
     Kind,
     NoSpace,
     OfferChanged,
@@ -257,6 +258,12 @@ fn event(link: &Arc<Link>, header: &ParsedHeader, body: &[u8]) {
                     header.epoch,
                     wanted.seconds.get(),
                 )
+            });
+            true
+        }),
+        Ok(Kind::DeviceError) => message::body::<DeviceError>(body).is_ok_and(|failed| {
+            role::with_borrower(|borrower| {
+                borrower.device_error(link, failed.address.get(), header.epoch)
             });
             true
         }),

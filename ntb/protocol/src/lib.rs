@@ -73,6 +73,7 @@ pub use self::{
         ConfigRead,
         ConfigValue,
         ConfigWrite,
+        DeviceError,
         Empty,
         Event,
         Failure,

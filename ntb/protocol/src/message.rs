@@ -18,6 +18,7 @@ pub use self::{
         ConfigRead,
         ConfigValue,
         ConfigWrite,
+        DeviceError,
         Empty,
         Event,
         Image,

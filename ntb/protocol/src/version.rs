@@ -22,6 +22,8 @@ bitflags! {
         const KEEPALIVE = 1 << 0;
         /// The host gives back what it has borrowed when it is asked to by a [`TakeBack`](crate::TakeBack).
         const TAKE_BACK = 1 << 1;
+        /// The host takes [`DeviceError`](crate::DeviceError)s.
+        const DEVICE_ERROR = 1 << 2;
     }
 }
 
@@ -62,8 +64,13 @@ mod tests {
     #[test]
     fn features_are_pinned() {
         assert_eq!(
-            (Features::KEEPALIVE.bits(), Features::TAKE_BACK.bits()),
-            (1, 2)
+            [
+                Features::KEEPALIVE,
+                Features::TAKE_BACK,
+                Features::DEVICE_ERROR
+            ]
+            .map(|feature| feature.bits()),
+            [1, 2, 4]
         );
     }
 

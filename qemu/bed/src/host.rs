@@ -258,6 +258,24 @@ impl Host {
         monitor::execute(&self.file("qmp"), &qmp::cont {}).map(drop)
     }
 
+    /// Makes a PCIe function of the machine's report an error (AER): the function by its id for QEMU, the error by QEMU's
+    /// name for it (`pcie_aer_inject_error`).
+    ///
+    /// # Errors
+    ///
+    /// The host is off, there is no such function, or it cannot report errors.
+    pub fn inject_error(&self, id: &str, error: &str) -> Result<()> {
+        let command_line = format!("pcie_aer_inject_error {id} {error}");
+        let command = qmp::human_monitor_command {
+            command_line,
+            cpu_index: None,
+        };
+        // A command for people: its answer says what it did, in words.
+        let answer = monitor::execute(&self.file("qmp"), &command)?;
+        ensure!(answer.starts_with("OK"), "QEMU says: {}", answer.trim());
+        Ok(())
+    }
+
     /// What QEMU says about the machine: "running", "paused", "off" ...
     #[must_use]
     pub fn state(&self) -> String {

@@ -12,6 +12,7 @@ use devlend_protocol::{
         ConfigRead,
         ConfigValue,
         ConfigWrite,
+        DeviceError,
         Image,
         Kind,
         List,
@@ -135,6 +136,7 @@ fuzz_target!(|input: Input<'_>| {
         Kind::ConfigWrite => again!(ConfigWrite, head, bytes),
         Kind::OfferChanged => again!(OfferChanged, head, bytes),
         Kind::TakeBack => again!(TakeBack, head, bytes),
+        Kind::DeviceError => again!(DeviceError, head, bytes),
         Kind::Revoked => {
             again!(Revoked, head, bytes);
             if let Ok(revoked) = body::<Revoked>(bytes) {

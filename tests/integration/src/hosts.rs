@@ -12,6 +12,7 @@ mod borrow_errors;
 mod crossing_reads;
 mod cycles;
 mod data_path;
+mod device_errors;
 mod events;
 mod faults;
 mod keepalive;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         sleep::CASES,
         take_back::CASES,
         events::CASES,
+        device_errors::CASES,
         auto::CASES,
         unplug::CASES,
         plans::CASES,

@@ -290,6 +290,8 @@ byte_enum! {
         Forced = 2, "forced";
         /// The device has left the lender.
         Gone = 3, "gone";
+        /// It reported an error that cut it off.
+        Failed = 4, "device error";
     }
 }
 
@@ -488,6 +490,18 @@ body! { 8,
 
 impl Event for TakeBack {
     const KIND: Kind = Kind::TakeBack;
+}
+
+body! { 4,
+    /// The device of the header's epoch has reported an error, and works on.
+    pub struct DeviceError {
+        /// [`Address`](crate::Address) in the lender.
+        pub address: U32,
+    }
+}
+
+impl Event for DeviceError {
+    const KIND: Kind = Kind::DeviceError;
 }
 
 body! { 16,

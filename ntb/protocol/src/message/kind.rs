@@ -28,12 +28,17 @@ pub enum Kind {
     Revoked = 33,
     /// Event: the lease is to be given back.
     TakeBack = 34,
+    /// Event: the device has reported an error.
+    DeviceError = 35,
 }
 
 impl Kind {
     /// Whether messages of this kind are never answered.
     pub const fn is_event(self) -> bool {
-        matches!(self, Kind::OfferChanged | Kind::Revoked | Kind::TakeBack)
+        matches!(
+            self,
+            Kind::OfferChanged | Kind::Revoked | Kind::TakeBack | Kind::DeviceError
+        )
     }
 }
 
@@ -61,6 +66,7 @@ impl TryFrom<u16> for Kind {
             32 => Kind::OfferChanged,
             33 => Kind::Revoked,
             34 => Kind::TakeBack,
+            35 => Kind::DeviceError,
             _ => return Err(value),
         })
     }
@@ -70,7 +76,7 @@ impl TryFrom<u16> for Kind {
 mod tests {
     use super::*;
 
-    const TABLE: [(Kind, u16, bool); 11] = [
+    const TABLE: [(Kind, u16, bool); 12] = [
         (Kind::Version, 1, false),
         (Kind::List, 2, false),
         (Kind::Open, 3, false),
@@ -82,6 +88,7 @@ mod tests {
         (Kind::OfferChanged, 32, true),
         (Kind::Revoked, 33, true),
         (Kind::TakeBack, 34, true),
+        (Kind::DeviceError, 35, true),
     ];
 
     #[test]

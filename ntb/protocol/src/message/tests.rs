@@ -90,6 +90,7 @@ fn every_body_is_pinned() {
     fields!(OfferChanged: 4, address @ 0 + 4);
     fields!(Revoked: 5, address @ 0 + 4, reason @ 4 + 1);
     fields!(TakeBack: 8, address @ 0 + 4, seconds @ 4 + 4);
+    fields!(DeviceError: 4, address @ 0 + 4);
     fields!(NoSpaceDetail: 16, needed @ 0 + 8, available @ 8 + 8);
     assert_eq!(
         size_of::<Empty>() + size_of::<Reset>() + size_of::<Clunk>(),
@@ -120,10 +121,11 @@ fn requests_and_events_have_their_kinds() {
             Clunk::KIND,
             OfferChanged::KIND,
             Revoked::KIND,
-            TakeBack::KIND
+            TakeBack::KIND,
+            DeviceError::KIND
         ]
         .map(u16::from),
-        [1, 2, 3, 4, 5, 6, 7, 8, 32, 33, 34]
+        [1, 2, 3, 4, 5, 6, 7, 8, 32, 33, 34, 35]
     );
 }
 
@@ -151,6 +153,7 @@ fn byte_enums_are_pinned() {
             1 => Ok(RevokeReason::Reclaimed),
             2 => Ok(RevokeReason::Forced),
             3 => Ok(RevokeReason::Gone),
+            4 => Ok(RevokeReason::Failed),
             _ => Err(value),
         };
         let revoked = Revoked {
@@ -465,6 +468,7 @@ proptest! {
         round_trip::<OfferChanged>(&bytes, &head(Kind::OfferChanged))?;
         round_trip::<Revoked>(&bytes, &head(Kind::Revoked))?;
         round_trip::<TakeBack>(&bytes, &head(Kind::TakeBack))?;
+        round_trip::<DeviceError>(&bytes, &head(Kind::DeviceError))?;
         round_trip::<NoSpaceDetail>(&bytes, &head(Kind::Open))?;
         // The largest there can be.
         round_trip::<[u8; MAX_BODY]>(&bytes, &head(Kind::Image))?;

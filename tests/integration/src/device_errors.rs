@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Errors that the PCI core of the lender recovers a lent device from: Advanced Error Reporting of the port above it.
+
+use std::time::Duration;
+
+use anyhow::{ensure, Result};
+use devlend_bed::{until, Options, Seen};
+
+use crate::pair::{finally, options, Pair};
+use crate::runner::{Body, Case};
+use crate::unplug::check_gone;
+
+pub const CASES: &[Case] = &[Case {
+    name: "device_errors::reach_the_borrower",
+    body: Body::Own(below_a_port, reach_the_borrower),
+}];
+
+/// The port and the disk's controller below it, by their ids for QEMU.
+const PORT: &str = "rp1";
+/// Where the controller is: the ports' buses are numbered in their order.
+const DISK: &str = "0000:02:00.0";
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A disk below a port that can report errors, which QEMU's own endpoints cannot.
+fn below_a_port() -> Result<Options> {
+    let mut options = options()?;
+    let lender = options.host_mut("lender")?;
+    // This firmware leaves error reporting only to a kernel that has ASPM as well, which the test kernel has not.
+    lender.append = "pcie_ports=native".into();
+    // A port of QEMU's tells whether its link is up only if it, and not ACPI, is what tells of devices that come and go.
+    let port = format!("pcie-root-port,id={PORT},chassis=2,slot=2,addr=0x6");
+    lender.args.extend(
+        [
+            "-global",
+            "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
+            "-device",
+            &port,
+            "-drive",
+            "driver=null-co,size=64M,read-zeroes=on,if=none,id=second",
+            "-device",
+            &format!("nvme,serial=second,drive=second,bus={PORT}"),
+        ]
+        .map(String::from),
+    );
+    Ok(options)
+}
+
+fn use_it(pair: &Pair<'_>, local: &str) -> Result<()> {
+    let disk = pair.borrower.wait_nvme(local, LIMIT)?;
+    let read = format!("dd if={disk} of=/dev/null bs=16k count=64 iflag=direct status=none");
+    pair.borrower.sh_ok(&read).map(drop)
+}
+
+fn reach_the_borrower(pair: &Pair<'_>) -> Result<()> {
+    pair.lender.wait_nvme(DISK, LIMIT)?;
+    pair.lending().lend(&format!("{DISK} unsafe"))?;
+    let body = (|| {
+        let offer = pair.at_borrower.offer(DISK);
+        let local = offer.borrow()?;
+        use_it(pair, &local)?;
+
+        // It works on: so does the borrower.
+        pair.lender.inject_error(PORT, "POISON_TLP")?;
+        until("the borrower to hear of an error", LIMIT, || {
+            Ok(match pair.at_borrower.number("device_errors")? {
+                0 => Seen::NotYet("none".into()),
+                _ => Seen::Yes(()),
+            })
+        })?;
+        ensure!(
+            pair.lending().value(DISK, "state")? == "lent",
+            "the lease has ended"
+        );
+        use_it(pair, &local)?;
+        let log = pair.borrower.dmesg()?;
+        ensure!(
+            log.contains(&format!("{DISK} has reported an error to the lender")),
+            "{log}"
+        );
+
+        // Its link is down by surprise: it is cut off, reset, and offered again.
+        pair.lender.inject_error(PORT, "SDN")?;
+        until("the device to leave the borrower", LIMIT, || {
+            Ok(if pair.borrower.has_device(&local)? {
+                Seen::NotYet("it is there".into())
+            } else {
+                Seen::Yes(())
+            })
+        })?;
+        check_gone(pair, &local)?;
+        let log = pair.lender.dmesg()?;
+        ensure!(log.contains("(device error)"), "{log}");
+        pair.lending().wait_state(DISK, "offered", LIMIT)?;
+        let errors = pair
+            .lender
+            .read("/sys/kernel/devlend/lender/device_errors")?;
+        ensure!(errors == "2", "the lender has counted {errors}");
+
+        let local = offer.borrow()?;
+        use_it(pair, &local)?;
+        offer.give_back()
+    })();
+    finally(body, || pair.lending().reclaim(DISK))
+}
