@@ -27,7 +27,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "bare_ntb::pingpong_in_the_trace",
-        body: Body::Bed(pingpong_in_the_trace),
+        body: Body::Amd(pingpong_in_the_trace),
     },
     Case {
         name: "bare_ntb::pingpong_without_doorbells",
@@ -35,31 +35,31 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "bare_ntb::scratchpads",
-        body: Body::Bed(tool::scratchpads),
+        body: Body::Amd(tool::scratchpads),
     },
     Case {
         name: "bare_ntb::doorbells",
-        body: Body::Bed(tool::doorbells),
+        body: Body::Amd(tool::doorbells),
     },
     Case {
         name: "bare_ntb::doorbell_masks",
-        body: Body::Bed(tool::doorbell_masks),
+        body: Body::Amd(tool::doorbell_masks),
     },
     Case {
         name: "bare_ntb::windows",
-        body: Body::Bed(tool::windows),
+        body: Body::Amd(tool::windows),
     },
     Case {
         name: "bare_ntb::perf",
-        body: Body::Bed(perf::copies),
+        body: Body::Amd(perf::copies),
     },
     Case {
         name: "bare_ntb::network",
-        body: Body::Bed(transport::network),
+        body: Body::Amd(transport::network),
     },
     Case {
         name: "bare_ntb::the_msi_test_wants_a_scratchpad_more",
-        body: Body::Bed(the_msi_test_wants_a_scratchpad_more),
+        body: Body::Amd(the_msi_test_wants_a_scratchpad_more),
     },
 ];
 

@@ -67,8 +67,15 @@ fn main() -> ExitCode {
         cycles::wanted().map_or(&[], |_| cycles::CASES),
     ]
     .concat();
+    let family = match pair::family() {
+        Ok(family) => family,
+        Err(error) => {
+            eprintln!("error: DEVLEND_NTB: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
     let runner = Runner::new();
-    let conclusion = libtest_mimic::run(&arguments, Runner::trials(&runner, cases));
+    let conclusion = libtest_mimic::run(&arguments, Runner::trials(&runner, cases, family));
     drop(runner);
     conclusion.exit_code()
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{bail, ensure, Context, Result};
-use devlend_bed::{kernel_log, Bed, Environment, Options};
+use devlend_bed::{kernel_log, Bed, Environment, Family, Options};
 use libtest_mimic::{Failed, Trial};
 
 use crate::leaks;
@@ -18,6 +18,8 @@ use crate::pair::{self, Pair};
 pub enum Body {
     /// The shared hosts; whether devlend is loaded does not matter.
     Bed(fn(&Bed) -> Result<()>),
+    /// The same, for what is about AMD's NTB: left out on any other.
+    Amd(fn(&Bed) -> Result<()>),
     /// The shared hosts, devlend loaded and the link up, and left so.
     Pair(fn(&Pair<'_>) -> Result<()>),
     /// Hosts of its own, made by these options; devlend loaded and the link up.
@@ -55,7 +57,7 @@ impl Runner {
     }
 
     /// The tests for libtest-mimic. They hold the runner weakly: the hosts end with the caller's.
-    pub fn trials(runner: &Arc<Self>, cases: Vec<Case>) -> Vec<Trial> {
+    pub fn trials(runner: &Arc<Self>, cases: Vec<Case>, family: Family) -> Vec<Trial> {
         cases
             .into_iter()
             .map(|case| {
@@ -66,6 +68,7 @@ impl Runner {
                         .run(&case)
                         .map_err(|error| Failed::from(format!("{error:#}")))
                 })
+                .with_ignored_flag(matches!(case.body, Body::Amd(_)) && family != Family::Amd)
             })
             .collect()
     }
@@ -86,7 +89,7 @@ impl Runner {
                 let result = test(&own.bed);
                 own.judge(case, result)
             }
-            Body::Bed(test) => self.shared(case, &mut slot, test),
+            Body::Bed(test) | Body::Amd(test) => self.shared(case, &mut slot, test),
             Body::Pair(test) => self.shared(case, &mut slot, |bed| {
                 let pair = Pair::of(bed)?;
                 test(&pair)?;
