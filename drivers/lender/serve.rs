@@ -82,6 +82,8 @@ impl Lender for Server {
             Kind::Reset => reset_lent(link, request),
             Kind::Clunk => clunk(link, request),
             Kind::Version
+            | Kind::Attach
+            | Kind::Prove
             | Kind::OfferChanged
             | Kind::Revoked
             | Kind::TakeBack

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod attach;
 pub mod command;
 pub mod handshake;
 pub mod keepalive;
@@ -29,6 +30,14 @@ pub use self::{
     address::{
         Address,
         AddressError, //
+    },
+    attach::{
+        AttachRefusal,
+        Attachment,
+        Nonce,
+        Proof,
+        Step,
+        Terms, //
     },
     command::{
         parse_address,
@@ -67,6 +76,8 @@ pub use self::{
         encode_request,
         parse,
         reply,
+        Attach,
+        AttachReply,
         BarFlags,
         BarInfo,
         Clunk,
@@ -93,6 +104,7 @@ pub use self::{
         OpenBar,
         OpenReply,
         ParsedHeader,
+        Prove,
         Request,
         Reset,
         RevokeReason,

@@ -12,6 +12,8 @@ mod slot;
 
 pub use self::{
     body::{
+        Attach,
+        AttachReply,
         BarFlags,
         BarInfo,
         Clunk,
@@ -32,6 +34,7 @@ pub use self::{
         Open,
         OpenBar,
         OpenReply,
+        Prove,
         Request,
         Reset,
         RevokeReason,

@@ -25,7 +25,7 @@ pub enum Status {
     Unsupported = 5,
     /// The request made no sense to the answering host.
     Malformed = 6,
-    /// The offer is not for this peer.
+    /// This peer must not do that: the register is not its own, or it has not proven that it has the key.
     Denied = 7,
     /// The device or the answering host failed.
     Io = 8,

@@ -24,6 +24,21 @@ bitflags! {
         const TAKE_BACK = 1 << 1;
         /// The host takes [`DeviceError`](crate::DeviceError)s.
         const DEVICE_ERROR = 1 << 2;
+        /// The host knows what a key is.
+        const KEYS = 1 << 3;
+        /// The host has a key for the link, and attaches with it or not at all.
+        const KEYED = 1 << 4;
+    }
+}
+
+impl Features {
+    /// What this build has; with a key for the link, or without.
+    pub const fn ours(keyed: bool) -> Self {
+        if keyed {
+            Self::all()
+        } else {
+            Self::all().difference(Self::KEYED)
+        }
     }
 }
 
@@ -67,11 +82,15 @@ mod tests {
             [
                 Features::KEEPALIVE,
                 Features::TAKE_BACK,
-                Features::DEVICE_ERROR
+                Features::DEVICE_ERROR,
+                Features::KEYS,
+                Features::KEYED
             ]
             .map(|feature| feature.bits()),
-            [1, 2, 4]
+            [1, 2, 4, 8, 16]
         );
+        assert_eq!(Features::ours(false).bits(), 15);
+        assert_eq!(Features::ours(true).bits(), 31);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use devlend_protocol::{
     encode,
     encode_error,
     message::{
+        Attach,
+        AttachReply,
         ConfigRead,
         ConfigValue,
         ConfigWrite,
@@ -20,6 +22,7 @@ use devlend_protocol::{
         OfferChanged,
         Open,
         OpenReply,
+        Prove,
         Revoked,
         TakeBack,
         Version,
@@ -107,6 +110,12 @@ fuzz_target!(|input: Input<'_>| {
             again!(VersionReply, head, bytes);
             let _ = reply::<Version>(&header, bytes);
         }
+        Kind::Attach => {
+            again!(Attach, head, bytes);
+            again!(AttachReply, head, bytes);
+            let _ = reply::<Attach>(&header, bytes);
+        }
+        Kind::Prove => again!(Prove, head, bytes),
         Kind::List => {
             again!(List, head, bytes);
             again!(Offer, head, bytes);

@@ -151,6 +151,42 @@ impl Request for Version {
     type Reply = VersionReply;
 }
 
+body! { 32,
+    /// Asks for a proof that the other host has the key; see [`attach`](crate::attach).
+    pub struct Attach {
+        /// Random bytes, used once.
+        pub nonce: [u8; 32],
+    }
+}
+
+body! { 64,
+    /// The proof, and what the asker has to prove in turn.
+    pub struct AttachReply {
+        /// Random bytes, used once.
+        pub nonce: [u8; 32],
+        /// HMAC-SHA256.
+        pub proof: [u8; 32],
+    }
+}
+
+impl Request for Attach {
+    const KIND: Kind = Kind::Attach;
+    type Reply = AttachReply;
+}
+
+body! { 32,
+    /// Proves that the sender has the key.
+    pub struct Prove {
+        /// HMAC-SHA256.
+        pub proof: [u8; 32],
+    }
+}
+
+impl Request for Prove {
+    const KIND: Kind = Kind::Prove;
+    type Reply = Empty;
+}
+
 body! { 4,
     /// Asks for the offer at a place in the list; [`Status::NotFound`](crate::Status::NotFound) is the end.
     pub struct List {

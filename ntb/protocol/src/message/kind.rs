@@ -22,6 +22,10 @@ pub enum Kind {
     Reset = 7,
     /// Give the lease back.
     Clunk = 8,
+    /// Ask for a proof that the peer has the key.
+    Attach = 9,
+    /// Prove that the sender has the key.
+    Prove = 10,
     /// Event: an offer came, went or changed hands.
     OfferChanged = 32,
     /// Event: the lease was taken back.
@@ -63,6 +67,8 @@ impl TryFrom<u16> for Kind {
             6 => Kind::ConfigWrite,
             7 => Kind::Reset,
             8 => Kind::Clunk,
+            9 => Kind::Attach,
+            10 => Kind::Prove,
             32 => Kind::OfferChanged,
             33 => Kind::Revoked,
             34 => Kind::TakeBack,
@@ -76,7 +82,7 @@ impl TryFrom<u16> for Kind {
 mod tests {
     use super::*;
 
-    const TABLE: [(Kind, u16, bool); 12] = [
+    const TABLE: [(Kind, u16, bool); 14] = [
         (Kind::Version, 1, false),
         (Kind::List, 2, false),
         (Kind::Open, 3, false),
@@ -85,6 +91,8 @@ mod tests {
         (Kind::ConfigWrite, 6, false),
         (Kind::Reset, 7, false),
         (Kind::Clunk, 8, false),
+        (Kind::Attach, 9, false),
+        (Kind::Prove, 10, false),
         (Kind::OfferChanged, 32, true),
         (Kind::Revoked, 33, true),
         (Kind::TakeBack, 34, true),

@@ -74,6 +74,9 @@ fn every_body_is_pinned() {
     fields!(Version: 40, min @ 0 + 2, max @ 2 + 2, slot_size @ 4 + 4, features @ 8 + 4, windows @ 12 + 28);
     fields!(VersionReply: 40, version @ 0 + 2, reserved0 @ 2 + 2, slot_size @ 4 + 4, features @ 8 + 4,
         windows @ 12 + 28);
+    fields!(Attach: 32, nonce @ 0 + 32);
+    fields!(AttachReply: 64, nonce @ 0 + 32, proof @ 32 + 32);
+    fields!(Prove: 32, proof @ 0 + 32);
     fields!(List: 4, index @ 0 + 4);
     fields!(BarInfo: 12, size @ 0 + 8, flags @ 8 + 4);
     fields!(Offer: 88, address @ 0 + 4, vendor @ 4 + 2, device @ 6 + 2, class @ 8 + 4, revision @ 12 + 1,
@@ -119,13 +122,15 @@ fn requests_and_events_have_their_kinds() {
             ConfigWrite::KIND,
             Reset::KIND,
             Clunk::KIND,
+            Attach::KIND,
+            Prove::KIND,
             OfferChanged::KIND,
             Revoked::KIND,
             TakeBack::KIND,
             DeviceError::KIND
         ]
         .map(u16::from),
-        [1, 2, 3, 4, 5, 6, 7, 8, 32, 33, 34, 35]
+        [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 32, 33, 34, 35]
     );
 }
 
