@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The lines people write into sysfs files: `lend`, `reclaim`, `borrow`, `return`, and numbers.
+//! The lines people write into sysfs files: `lend`, `reclaim`, `borrow`, `return`, `key`, and numbers.
 
 use bitflags::bitflags;
 use core::fmt;
 
-use crate::address::{
-    Address,
-    AddressError, //
+use crate::{
+    address::{
+        Address,
+        AddressError, //
+    },
+    audience::{
+        Audience,
+        AudienceError,
+        LINKS, //
+    },
 };
 
 bitflags! {
@@ -27,13 +34,18 @@ pub const DEADLINE_MAX: u16 = 300;
 /// The time it has if nobody says otherwise, seconds.
 pub const DEADLINE: u16 = 10;
 
-/// `<address> [unsafe] [force]`.
+/// Longest description of a key, bytes; the kernel's.
+pub const DESCRIPTION_MAX: usize = 255;
+
+/// `<address> [unsafe] [force] [for=<link>[,<link>...]]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LendCommand {
     /// The device.
     pub address: Address,
     /// The words behind it.
     pub words: LendWords,
+    /// Which links it is for.
+    pub audience: Audience,
 }
 
 /// `<address> [force] [deadline=<seconds>]`.
@@ -62,6 +74,14 @@ pub enum CommandError<'a> {
     Deadline(&'a [u8]),
     /// There is both a deadline and `force`.
     ForceAtDeadline,
+    /// The part of `for=` is no address.
+    Link(&'a [u8], AddressError),
+    /// `for=` names this link twice.
+    LinkTwice(&'a [u8]),
+    /// `for=` names more than [`LINKS`] links.
+    Links,
+    /// It is longer than [`DESCRIPTION_MAX`], or has other characters than visible ones of ASCII.
+    Description(&'a [u8]),
 }
 
 /// Longest part of a word that is shown in a message.
@@ -93,6 +113,16 @@ impl fmt::Display for CommandError<'_> {
                 Word(word)
             ),
             Self::ForceAtDeadline => f.write_str("\"force\" is at once and has no deadline"),
+            Self::Link(word, error) => {
+                write!(f, "{} is no PCI address of an NTB: {error}", Word(word))
+            }
+            Self::LinkTwice(word) => write!(f, "link {} named twice", Word(word)),
+            Self::Links => write!(f, "\"for=\" names more than {LINKS} links"),
+            Self::Description(word) => write!(
+                f,
+                "{} is no key's description: at most {DESCRIPTION_MAX} visible ASCII characters",
+                Word(word)
+            ),
         }
     }
 }
@@ -108,6 +138,19 @@ fn address<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Result<Address, Com
     Address::parse(word).map_err(|error| CommandError::Address(word, error))
 }
 
+/// Links with commas between them, at least one.
+fn audience(list: &[u8]) -> Result<Audience, CommandError<'_>> {
+    let mut audience = Audience::ALL;
+    for word in list.split(|&byte| byte == b',') {
+        let link = Address::parse(word).map_err(|error| CommandError::Link(word, error))?;
+        audience.add(link).map_err(|error| match error {
+            AudienceError::Twice => CommandError::LinkTwice(word),
+            AudienceError::Full => CommandError::Links,
+        })?;
+    }
+    Ok(audience)
+}
+
 impl LendCommand {
     /// Reads a line written to `lend`. The words may come in any order, each at most once.
     ///
@@ -117,7 +160,14 @@ impl LendCommand {
     pub fn parse(line: &[u8]) -> Result<Self, CommandError<'_>> {
         let mut rest = words(line);
         let address = address(&mut rest)?;
-        let words = rest.try_fold(LendWords::empty(), |words, word| {
+        let (mut words, mut audience) = (LendWords::empty(), None);
+        for word in rest {
+            if let Some(links) = word.strip_prefix(b"for=") {
+                if audience.replace(self::audience(links)?).is_some() {
+                    return Err(CommandError::Repeated(word));
+                }
+                continue;
+            }
             let flag = match word {
                 b"unsafe" => LendWords::UNSAFE,
                 b"force" => LendWords::FORCE,
@@ -126,9 +176,13 @@ impl LendCommand {
             if words.contains(flag) {
                 return Err(CommandError::Repeated(word));
             }
-            Ok(words.union(flag))
-        })?;
-        Ok(Self { address, words })
+            words |= flag;
+        }
+        Ok(Self {
+            address,
+            words,
+            audience: audience.unwrap_or_default(),
+        })
     }
 }
 
@@ -210,6 +264,25 @@ pub fn parse_address(line: &[u8]) -> Result<Address, CommandError<'_>> {
     let address = address(&mut rest)?;
     match rest.next() {
         None => Ok(address),
+        Some(word) => Err(CommandError::Unknown(word)),
+    }
+}
+
+/// Reads a line written to `key`: the description of a key; `None` for an empty line.
+///
+/// # Errors
+///
+/// [`CommandError`].
+pub fn parse_description(line: &[u8]) -> Result<Option<&[u8]>, CommandError<'_>> {
+    let mut rest = words(line);
+    let Some(word) = rest.next() else {
+        return Ok(None);
+    };
+    if word.len() > DESCRIPTION_MAX || !word.iter().all(u8::is_ascii_graphic) {
+        return Err(CommandError::Description(word));
+    }
+    match rest.next() {
+        None => Ok(Some(word)),
         Some(word) => Err(CommandError::Unknown(word)),
     }
 }

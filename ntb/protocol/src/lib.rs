@@ -14,6 +14,7 @@
 
 pub mod address;
 pub mod attach;
+pub mod audience;
 pub mod command;
 pub mod handshake;
 pub mod keepalive;
@@ -39,8 +40,14 @@ pub use self::{
         Step,
         Terms, //
     },
+    audience::{
+        Audience,
+        AudienceError,
+        LINKS, //
+    },
     command::{
         parse_address,
+        parse_description,
         parse_number,
         BorrowCommand,
         CommandError,
@@ -48,7 +55,8 @@ pub use self::{
         LendWords,
         ReclaimCommand,
         DEADLINE,
-        DEADLINE_MAX, //
+        DEADLINE_MAX,
+        DESCRIPTION_MAX, //
     },
     handshake::{
         Actions,

@@ -25,10 +25,80 @@ fn good_lines() {
         let expected = LendCommand {
             address: ADDRESS,
             words,
+            audience: Audience::ALL,
         };
         assert_eq!(
             LendCommand::parse(line.as_bytes()),
             Ok(expected),
+            "{line:?}"
+        );
+    }
+}
+
+#[test]
+fn an_offer_for_some_links() {
+    for (line, expected) in [
+        ("00:04.0", Ok("all")),
+        ("00:04.0 for=0000:00:1b.0\n", Ok("0000:00:1b.0")),
+        (
+            "00:04.0 for=1b:00.0,00:1c.0 unsafe",
+            Ok("0000:1b:00.0,0000:00:1c.0"),
+        ),
+        (
+            "00:04.0 for=",
+            Err("\"\" is no PCI address of an NTB: not of the form DDDD:BB:DD.F"),
+        ),
+        (
+            "00:04.0 for=00:1b.0,",
+            Err("\"\" is no PCI address of an NTB: not of the form DDDD:BB:DD.F"),
+        ),
+        (
+            "00:04.0 for=east",
+            Err("\"east\" is no PCI address of an NTB: not of the form DDDD:BB:DD.F"),
+        ),
+        (
+            "00:04.0 for=00:1b.0,0000:00:1b.0",
+            Err("link \"0000:00:1b.0\" named twice"),
+        ),
+        (
+            "00:04.0 for=00:1b.0 for=00:1c.0",
+            Err("word \"for=00:1c.0\" given twice"),
+        ),
+        (
+            "00:04.0 for=00:00.0,00:00.1,00:00.2,00:00.3,00:00.4,00:00.5,00:00.6,00:00.7,00:01.0",
+            Err("\"for=\" names more than 8 links"),
+        ),
+        ("00:04.0 for", Err("unknown word \"for\"")),
+    ] {
+        let parsed = LendCommand::parse(line.as_bytes())
+            .map(|command| command.audience.to_string())
+            .map_err(|error| error.to_string());
+        assert_eq!(
+            parsed,
+            expected.map(String::from).map_err(String::from),
+            "{line:?}"
+        );
+    }
+}
+
+#[test]
+fn descriptions_of_keys() {
+    let long = "x".repeat(DESCRIPTION_MAX);
+    for (line, expected) in [
+        ("", Some(None)),
+        (" \n", Some(None)),
+        ("devlend:lab\n", Some(Some("devlend:lab"))),
+        (&long, Some(Some(long.as_str()))),
+        (&format!("{long}x"), None),
+        ("two words", None),
+        ("nul\0", None),
+        ("\u{1b}[2J", None),
+        ("schl\u{fc}ssel", None),
+    ] {
+        let parsed = parse_description(line.as_bytes()).ok();
+        assert_eq!(
+            parsed,
+            expected.map(|word| word.map(str::as_bytes)),
             "{line:?}"
         );
     }
@@ -186,6 +256,7 @@ proptest! {
             LendCommand::parse(&line).err().map(|error| error.to_string()),
             parse_address(&line).err().map(|error| error.to_string()),
             parse_number(&line).err().map(|error| error.to_string()),
+            parse_description(&line).err().map(|error| error.to_string()),
             BorrowCommand::parse(&line).err().map(|error| error.to_string()),
             ReclaimCommand::parse(&line).err().map(|error| error.to_string()),
         ].into_iter().flatten() {
