@@ -131,6 +131,11 @@ pub(crate) fn add_offer(address: Address) -> Result<Dir> {
                     writeln!(page, "{}", offer.isolation.as_str())
                 })
             }),
+            sysfs_read!(c"for", |address, page| {
+                show(*address, page, |offer, page| {
+                    writeln!(page, "{}", offer.audience)
+                })
+            }),
             sysfs_read!(c"previous_driver", |address, page| {
                 show(*address, page, |offer, page| match &offer.previous.driver {
                     Some(name) => writeln!(page, "{}", name.to_str().unwrap_or("")),

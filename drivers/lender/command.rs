@@ -52,7 +52,7 @@ pub(crate) type Commands = Mutex<()>;
 fn parse(line: &[u8]) -> Result<LendCommand> {
     LendCommand::parse(line).map_err(|error| {
         pr_err!(
-            "{}; expected \"DDDD:BB:DD.F [unsafe] [force]\"\n",
+            "{}; expected \"DDDD:BB:DD.F [unsafe] [force] [for=LINK,...]\"\n",
             Shown(error)
         );
         EINVAL
@@ -61,7 +61,11 @@ fn parse(line: &[u8]) -> Result<LendCommand> {
 
 /// Lends a device. Sleeps for as long as its driver takes to let go.
 pub(crate) fn lend(commands: &Commands, line: &[u8]) -> Result {
-    let LendCommand { address, words } = parse(line)?;
+    let LendCommand {
+        address,
+        words,
+        audience,
+    } = parse(line)?;
     let _one = commands.lock();
 
     let Some(device) = pci::find(address) else {
@@ -76,6 +80,14 @@ pub(crate) fn lend(commands: &Commands, line: &[u8]) -> Result {
     if registry::lock().find(address).is_some() {
         dev_err!(dev, "is lent already\n");
         return Err(EBUSY);
+    }
+    if let Some(nobody) = audience.named().find(|&link| !is_ntb(link)) {
+        dev_err!(
+            dev,
+            "there is no link {} that it could be for\n",
+            Shown(nobody)
+        );
+        return Err(ENXIO);
     }
     let accept_unsafe = words.contains(LendWords::UNSAFE);
     // What can be known without taking the device from its driver.
@@ -98,6 +110,7 @@ pub(crate) fn lend(commands: &Commands, line: &[u8]) -> Result {
         address,
         previous: previous.clone(),
         accept_unsafe,
+        audience,
     };
     if let Err(error) = driver::bind(&device, lending) {
         dev_err!(dev, "could not be taken ({error:?}), giving it back\n");
@@ -106,7 +119,7 @@ pub(crate) fn lend(commands: &Commands, line: &[u8]) -> Result {
         previous.restore(&device);
         return Err(error);
     }
-    serve::announce(address);
+    serve::announce(address, &audience);
     Ok(())
 }
 
@@ -181,11 +194,16 @@ fn want(commands: &Commands, address: Address) -> Result<Arc<Watch>> {
 
 /// Lets others open it again.
 fn unwant(address: Address) {
-    if let Some(offer) = registry::lock().find(address) {
+    let audience = {
+        let mut registry = registry::lock();
+        let Some(offer) = registry.find(address) else {
+            return;
+        };
         offer.lease.unwant();
         dev_info!(offer.dev(), "is not taken back: interrupted\n");
-    }
-    serve::announce(address);
+        offer.audience
+    };
+    serve::announce(address, &audience);
 }
 
 /// Asks the borrower, if there is one, to give a device back.

@@ -15,6 +15,7 @@ use crate::{
 };
 use devlend_protocol::{
     Address,
+    Audience,
     Isolation,
     Lease,
     RevokeReason, //
@@ -38,6 +39,7 @@ use ntb::shown::Shown;
 pub(crate) const NAME: &CStr = c"devlend_lender";
 
 /// What the command that is lending a device knows of it.
+#[derive(Clone)]
 pub(crate) struct Lending {
     /// Which device.
     pub(crate) address: Address,
@@ -45,6 +47,8 @@ pub(crate) struct Lending {
     pub(crate) previous: Arc<Previous>,
     /// Lend it even if no IOMMU holds it back.
     pub(crate) accept_unsafe: bool,
+    /// Which links it is for.
+    pub(crate) audience: Audience,
 }
 
 /// A command's wish, and what came of it: the driver core does not hand on why a probe failed.
@@ -130,8 +134,8 @@ fn take(device: &pci::Device<Core<'_>>) -> Result<Address> {
         .lock()
         .as_ref()
         .filter(|wish| wish.lending.address == address)
-        .map(|wish| (wish.lending.previous.clone(), wish.lending.accept_unsafe));
-    let Some((previous, accept_unsafe)) = wished else {
+        .map(|wish| wish.lending.clone());
+    let Some(lending) = wished else {
         dev_err!(
             device,
             "write the address to /sys/kernel/devlend/lender/lend to lend a device\n"
@@ -139,7 +143,7 @@ fn take(device: &pci::Device<Core<'_>>) -> Result<Address> {
         return Err(EPERM);
     };
 
-    let offered = offer(device, address, previous, accept_unsafe);
+    let offered = offer(device, lending);
     if let (Err(error), Some(wish)) = (&offered, WISH.lock().as_mut()) {
         wish.refusal = Some(*error);
     }
@@ -147,12 +151,13 @@ fn take(device: &pci::Device<Core<'_>>) -> Result<Address> {
 }
 
 /// Resets the device and offers it.
-fn offer(
-    device: &pci::Device<Core<'_>>,
-    address: Address,
-    previous: Arc<Previous>,
-    accept_unsafe: bool,
-) -> Result {
+fn offer(device: &pci::Device<Core<'_>>, lending: Lending) -> Result {
+    let Lending {
+        address,
+        previous,
+        accept_unsafe,
+        audience,
+    } = lending;
     let isolation = isolation(device, accept_unsafe)?;
 
     ntb::pci::handle_errors::<LenderDriver>(device);
@@ -173,6 +178,7 @@ fn offer(
             device: (&**device).into(),
             previous,
             isolation,
+            audience,
             bars: ntb::pci::bars(device),
             lease: Lease::default(),
             active: None,
@@ -187,7 +193,12 @@ fn offer(
         ntb::pci::disable(device);
         return Err(error);
     }
-    dev_info!(device, "offered ({})\n", isolation.as_str());
+    dev_info!(
+        device,
+        "offered ({}) to {}\n",
+        isolation.as_str(),
+        Shown(audience)
+    );
     events::offer(device, address, "offer-added");
     Ok(())
 }
@@ -219,7 +230,7 @@ pub(crate) fn refuse_unsafe(device: &pci::Device) {
 
 /// Ends the lease by force, if there is one, and forgets the offer.
 fn give_back(device: &pci::Device<Core<'_>>, address: Address) {
-    let (dir, reason, holder) = {
+    let (dir, audience, reason, holder) = {
         let mut registry = registry::lock();
         let Some(mut offer) = registry.take(address) else {
             return;
@@ -231,7 +242,12 @@ fn give_back(device: &pci::Device<Core<'_>>, address: Address) {
         }
         // Who waits finds the offer gone.
         offer.watch.wake();
-        (offer.dir.take(), offer.taking, holder.zip(link))
+        (
+            offer.dir.take(),
+            offer.audience,
+            offer.taking,
+            holder.zip(link),
+        )
     };
     // Its files look offers up, so the registry must be free.
     drop(dir);
@@ -253,5 +269,5 @@ fn give_back(device: &pci::Device<Core<'_>>, address: Address) {
     }
     ntb::pci::disable(device);
     events::offer(device, address, "offer-gone");
-    serve::announce(address);
+    serve::announce(address, &audience);
 }

@@ -80,10 +80,15 @@ impl ErrorHandlers for LenderDriver {
         let address = ntb::pci::address(device);
         // What was restored may be of a time when a borrower had let it.
         ntb::pci::stop_dma(device);
-        if let Some(offer) = registry::lock().find(address) {
+        let audience = {
+            let mut registry = registry::lock();
+            let Some(offer) = registry.find(address) else {
+                return;
+            };
             offer.lease.cleaned();
-        }
+            offer.audience
+        };
         dev_info!(device, "reset after an error: offered again\n");
-        serve::announce(address);
+        serve::announce(address, &audience);
     }
 }

@@ -11,6 +11,7 @@ use devlend_config::Bar;
 use devlend_protocol::{
     self as protocol,
     Address,
+    Audience,
     BarInfo,
     Isolation,
     Lease,
@@ -26,6 +27,7 @@ use kernel::{
     },
 };
 use ntb::{
+    link::Link,
     pci,
     sysfs::Dir, //
 };
@@ -40,6 +42,8 @@ pub(crate) struct Offer {
     pub(crate) previous: Arc<Previous>,
     /// What holds it back.
     pub(crate) isolation: Isolation,
+    /// Which links it is for.
+    pub(crate) audience: Audience,
     /// Its memory BARs, at bus addresses of this host.
     pub(crate) bars: [Bar; 6],
     /// Who has the lease.
@@ -63,6 +67,11 @@ impl Offer {
     /// Epoch of the lease, 0 if there is none.
     pub(crate) fn epoch(&self) -> u32 {
         self.lease.holder().map_or(0, |holder| holder.epoch.get())
+    }
+
+    /// Whether the host at the other end of a link may know of it.
+    pub(crate) fn is_for(&self, link: &Link) -> bool {
+        is_for(&self.audience, link)
     }
 
     /// Bus addresses and sizes of the BARs there are.
@@ -97,4 +106,9 @@ impl Offer {
             }),
         }
     }
+}
+
+/// Whether a link belongs to an audience.
+pub(crate) fn is_for(audience: &Audience, link: &Link) -> bool {
+    audience.admits(pci::address(link.pci()))
 }

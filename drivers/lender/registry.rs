@@ -103,7 +103,7 @@ impl Registry {
 
     /// What a link's MMIO window is to show, so that it shows the BARs of an offer.
     ///
-    /// While no lease needs the window, it is laid over all offers if they fit, so that the next lease finds its place;
+    /// While no lease needs the window, it is laid over all offers for this link if they fit, so that the next lease finds its place;
     /// else over this one. While a lease needs it, it stays where it is.
     fn span_for(&self, link: &Link, offer: &Offer) -> Result<Span, Option<NoSpace>> {
         let plan = link.plan().ok_or(None)?;
@@ -123,7 +123,8 @@ impl Registry {
                 }))
             };
         }
-        if let Ok(span) = fit(&mut self.offers.iter().flat_map(Offer::ranges)) {
+        let offers = self.offers.iter().filter(|offer| offer.is_for(link));
+        if let Ok(span) = fit(&mut offers.flat_map(Offer::ranges)) {
             if window::is_harmless(&span) {
                 return Ok(span);
             }

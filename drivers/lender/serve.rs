@@ -10,7 +10,10 @@ use crate::{
         self,
         Active, //
     },
-    offer::Offer,
+    offer::{
+        self,
+        Offer, //
+    },
     registry::{
         self,
         Registry, //
@@ -18,6 +21,7 @@ use crate::{
 };
 use devlend_protocol::{
     Address,
+    Audience,
     Clunk,
     ConfigRead,
     ConfigValue,
@@ -70,7 +74,7 @@ pub(crate) struct Server;
 impl Lender for Server {
     fn request(&self, link: &Arc<Link>, request: &mut Incoming<'_>) -> Result<(), Status> {
         match request.kind()? {
-            Kind::List => list(request),
+            Kind::List => list(link, request),
             Kind::Open => open(link, request),
             Kind::Image => {
                 held(&mut registry::lock(), link, request).and_then(|offer| image(offer, request))
@@ -101,14 +105,16 @@ impl Lender for Server {
     }
 }
 
-/// Tells all peers that an offer came, went or changed hands.
-pub(crate) fn announce(address: Address) {
+/// Tells the peers an offer is for that it came, went or changed hands.
+pub(crate) fn announce(address: Address, audience: &Audience) {
     let event = OfferChanged {
         address: u32::from(address).into(),
     };
     role::for_each_link(|link| {
-        // A peer that is not there, or whose ring is full, lists the offers again when it comes back.
-        let _ = link.notify(0, &event);
+        if offer::is_for(audience, link) {
+            // A peer that is not there, or whose ring is full, lists the offers again when it comes back.
+            let _ = link.notify(0, &event);
+        }
     });
 }
 
@@ -136,7 +142,7 @@ pub(crate) fn tell_revoked(
     let _ = link.notify(epoch, &event);
 }
 
-/// Ends leases of a link. When it returns nothing of the borrower is left, and all peers know.
+/// Ends leases of a link. When it returns nothing of the borrower is left, and the peers know.
 fn end(link: &Link, which: impl Fn(&Offer) -> bool, why: &str) {
     stop(link, which, why);
     clean();
@@ -162,7 +168,7 @@ fn stop(link: &Link, which: impl Fn(&Offer) -> bool, why: &str) {
 
 /// Resets the devices whose leases have ended, and offers them again.
 fn clean() {
-    while let Some((address, device)) = unclean() {
+    while let Some((address, device, audience)) = unclean() {
         if reset(address, &device).is_err() {
             dev_warn!(
                 device,
@@ -172,17 +178,17 @@ fn clean() {
         if let Some(offer) = registry::lock().find(address) {
             offer.lease.cleaned();
         }
-        announce(address);
+        announce(address, &audience);
     }
 }
 
 /// A device that is to be reset after its lease. The registry is not locked during a reset.
-fn unclean() -> Option<(Address, ARef<Device>)> {
+fn unclean() -> Option<(Address, ARef<Device>, Audience)> {
     registry::lock()
         .offers
         .iter()
         .find(|offer| offer.lease.is_unclean())
-        .map(|offer| (offer.address, offer.device.clone()))
+        .map(|offer| (offer.address, offer.device.clone(), offer.audience))
 }
 
 /// The offer whose lease the request names.
@@ -198,13 +204,15 @@ fn held<'a>(
         .ok_or(Status::Stale)
 }
 
-fn list(request: &mut Incoming<'_>) -> Result<(), Status> {
+fn list(link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {
     let List { index } = request.body()?;
     let registry = registry::lock();
     // CAST: A `usize` has at least 32 bits.
     let offer = registry
         .offers
-        .get(index.get() as usize)
+        .iter()
+        .filter(|offer| offer.is_for(link))
+        .nth(index.get() as usize)
         .ok_or(Status::NotFound)?;
     request.reply::<List>(&offer.describe());
     Ok(())
@@ -216,20 +224,25 @@ fn open(link: &Arc<Link>, request: &mut Incoming<'_>) -> Result<(), Status> {
 
     // No borrower opens what it has: this one did not hear that it has it.
     end(link, |offer| offer.address == address, "it is opened anew");
-    if open_free(&mut registry::lock(), link, address, request)? {
-        announce(address);
+    let audience = open_free(&mut registry::lock(), link, address, request)?;
+    if let Some(audience) = audience {
+        announce(address, &audience);
     }
     Ok(())
 }
 
-/// Opens an offer that is free; false if that is refused with an answer of its own.
+/// Opens an offer that is free; `None` if that is refused with an answer of its own.
 fn open_free(
     registry: &mut Registry,
     link: &Arc<Link>,
     address: Address,
     request: &mut Incoming<'_>,
-) -> Result<bool, Status> {
-    let offer = registry.find(address).ok_or(Status::NotFound)?;
+) -> Result<Option<Audience>, Status> {
+    let offer = registry
+        .find(address)
+        // What is for others is answered as if it were not there.
+        .filter(|offer| offer.is_for(link))
+        .ok_or(Status::NotFound)?;
     if !offer.lease.is_free() || suspend::is_near() {
         return Err(Status::Taken);
     }
@@ -244,7 +257,7 @@ fn open_free(
                 ntb::shown::Shown(no_space)
             );
             request.no_space(no_space);
-            return Ok(false);
+            return Ok(None);
         }
         Err(None) => return Err(Status::Io),
     };
@@ -266,8 +279,9 @@ fn open_free(
         link.name()
     );
     events::begun(&offer.device, address, link, epoch);
+    let audience = offer.audience;
     registry.last_epoch = epoch;
-    Ok(true)
+    Ok(Some(audience))
 }
 
 fn image(offer: &mut Offer, request: &mut Incoming<'_>) -> Result<(), Status> {
