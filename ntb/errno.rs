@@ -21,6 +21,21 @@ pub fn eprotonosupport() -> Error {
     new(devlend_bindings::EPROTONOSUPPORT)
 }
 
+/// `ENOKEY`: no such key.
+pub fn enokey() -> Error {
+    new(devlend_bindings::ENOKEY)
+}
+
+/// `EKEYREVOKED`: the key was revoked.
+pub fn ekeyrevoked() -> Error {
+    new(devlend_bindings::EKEYREVOKED)
+}
+
+/// `EKEYEXPIRED`: the key has expired.
+pub fn ekeyexpired() -> Error {
+    new(devlend_bindings::EKEYEXPIRED)
+}
+
 fn new(errno: u32) -> Error {
     // CAST: Error numbers are below 4096.
     Error::from_errno(-(errno as i32))

@@ -11,6 +11,7 @@ pub mod client;
 pub mod control;
 pub mod device;
 pub mod errno;
+mod key;
 pub mod link;
 mod memory;
 pub mod pci;

@@ -6,9 +6,10 @@
 //! `handshake`, which brings the session up and down; `serve` takes the peer's requests off our ring; `request` puts
 //! ours on the peer's. The roles see [`Link`] and [`Peer`].
 //!
-//! Lock order: set-up, peer, pulse, receiver, session, control block. The session's lock is raw, since configuration accessors send from under raw
+//! Lock order: set-up, key, attach, peer, pulse, receiver, session, control block. The session's lock is raw, since configuration accessors send from under raw
 //! spinlocks with interrupts off.
 
+mod attach;
 mod attributes;
 mod bind;
 mod counters;
@@ -44,6 +45,7 @@ use crate::{
         Outbound, //
     },
     errno::enotconn,
+    key::Key,
     new_raw_spinlock,
     queue::OwnedQueue,
     raw_lock::RawSpinLock,
@@ -99,6 +101,8 @@ pub enum State {
     Waiting = 1,
     /// The session is up.
     Up = 2,
+    /// The peer has answered, but one of the two has not the right key.
+    Refused = 3,
 }
 
 /// What a session needs of the peer, told by the peer. Values are bounded where they are used.
@@ -176,12 +180,19 @@ pub struct Link {
     failing: Atomic<bool>,
     /// There was a link event since the handshake looked last.
     flapped: Atomic<bool>,
-    /// The session in which the peer knows our version and we its windows.
+    /// The session in which the peer is served: it knows our version and we its windows, and it has proven itself if it has to.
     answered: Atomic<u32>,
+    /// The session in which the peer is believed, and told of offers.
+    proven: Atomic<u32>,
     /// The session in which the log has a complaint about the peer already.
     complained: Atomic<u32>,
     counters: Counters,
     knobs: keepalive::Knobs,
+    /// What the peer has to have, too.
+    #[pin]
+    key: Mutex<Option<Arc<Key>>>,
+    #[pin]
+    attach: Mutex<attach::Present>,
     #[pin]
     pulse: Mutex<keepalive::Pulse>,
     /// Our directory in sysfs, while the device is there.
@@ -246,9 +257,12 @@ impl Link {
                 failing: Atomic::new(false),
                 flapped: Atomic::new(false),
                 answered: Atomic::new(0),
+                proven: Atomic::new(0),
                 complained: Atomic::new(u32::MAX),
                 counters: Counters::new(),
                 knobs: keepalive::Knobs::new(),
+                key <- new_mutex!(None, "devlend_key"),
+                attach <- new_mutex!(attach::Present::new(), "devlend_attach"),
                 pulse <- new_mutex!(keepalive::Pulse::new(), "devlend_pulse"),
                 dir <- new_mutex!(None, "devlend_dir"),
                 events <- new_mutex!(None, "devlend_events"),
@@ -300,6 +314,7 @@ impl Link {
     /// How far the link has come. Does not sleep.
     pub fn state(&self) -> State {
         match self.state.load(Relaxed) {
+            3 => State::Refused,
             2 => State::Up,
             1 => State::Waiting,
             _ => State::Down,

@@ -257,6 +257,10 @@ impl Remote {
     /// Asks the lender for its offers. There are none while the link is down.
     fn list(&self) -> Result<KVec<protocol::Offer>> {
         let mut listed = KVec::new();
+        // Before it is up the peer may not answer us yet; we are called again when it is.
+        if !self.link.is_up() {
+            return Ok(listed);
+        }
         let Ok(peer) = self.link.peer() else {
             return Ok(listed);
         };

@@ -2,6 +2,8 @@
 /*
  * Headers that the kernel's own bindings leave out, or leave opaque. A counterpart of rust/bindings/bindings_helper.h.
  */
+#include <crypto/sha2.h>
+#include <keys/user-type.h>
 #include <linux/kernel.h>
 #include <linux/blkdev.h>
 #include <linux/device.h>
@@ -9,6 +11,7 @@
 #include <linux/dma-map-ops.h>
 #include <linux/iommu.h>
 #include <linux/irqdomain.h>
+#include <linux/key.h>
 #include <linux/kobject.h>
 #include <linux/msi.h>
 #include <linux/notifier.h>

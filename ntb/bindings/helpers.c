@@ -9,5 +9,6 @@
 #endif
 
 #include "helpers/base.c"
+#include "helpers/key.c"
 #include "helpers/ntb.c"
 #include "helpers/pci_shim.c"

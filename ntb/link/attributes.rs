@@ -3,6 +3,7 @@
 //! What sysfs shows of a link; described in `docs/ABI/sysfs-kernel-devlend`.
 
 use super::{
+    attach,
     Link,
     State, //
 };
@@ -34,9 +35,23 @@ pub(super) fn add(dir: &mut Dir, link: &Arc<Link>) -> Result {
                     State::Down => "down",
                     State::Waiting => "waiting",
                     State::Up => "up",
+                    State::Refused => "refused",
                 };
                 writeln!(page, "{state}")
             }),
+            sysfs_read!(c"refusal", |link, page| {
+                let refusal = link.refusal().filter(|_| link.state() == State::Refused);
+                writeln!(page, "{}", refusal.map_or("", |refusal| refusal.as_str()))
+            }),
+            sysfs_read_write!(
+                c"key",
+                |link, page| {
+                    let key = link.key.lock();
+                    let description = key.as_ref().and_then(|key| key.description().to_str().ok());
+                    writeln!(page, "{}", description.unwrap_or(""))
+                },
+                attach::set_key
+            ),
             sysfs_read!(c"version", |link, page| match link.peer() {
                 Ok(peer) => writeln!(page, "{}", peer.version),
                 Err(_) => writeln!(page),
@@ -89,6 +104,9 @@ pub(super) fn add(dir: &mut Dir, link: &Arc<Link>) -> Result {
                 "{}",
                 link.counters.refused.get()
             )),
+            sysfs_read!(c"attaches_refused", |link, page| {
+                writeln!(page, "{}", link.counters.attaches_refused.get())
+            }),
             sysfs_read!(c"config_access_longest_us", |link, page| {
                 writeln!(page, "{}", link.counters.longest_atomic.get())
             }),

@@ -75,6 +75,8 @@ pub struct Counters {
     pub timeouts: Counter,
     /// Messages of the peer that were malformed or refused.
     pub refused: Counter,
+    /// Sessions that did not come about because of a key.
+    pub attaches_refused: Counter,
     /// Beats written for the peer.
     pub keepalives_sent: Counter,
     /// Beats of the peer that did not come when they were due.
@@ -90,6 +92,7 @@ impl Counters {
             received: Counter::new(),
             timeouts: Counter::new(),
             refused: Counter::new(),
+            attaches_refused: Counter::new(),
             keepalives_sent: Counter::new(),
             keepalives_missed: Counter::new(),
             longest_atomic: Longest::new(),

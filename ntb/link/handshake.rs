@@ -6,6 +6,7 @@
 //! [`devlend_protocol::handshake`]. Each change of the scratchpads is followed by a doorbell, so nothing polls.
 
 use super::{
+    attach::Unagreed,
     windows,
     Link,
     Peer,
@@ -37,6 +38,7 @@ use devlend_protocol::{
     Handshake,
     Plan,
     Producer,
+    Step,
     Version,
     Windows,
     BUSY,
@@ -78,7 +80,8 @@ impl WorkItem<WORK> for Link {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        if this.failing.load(Relaxed) && this.broken.load(Relaxed) {
+        let again = this.broken.load(Relaxed) || this.state() == State::Refused;
+        if this.failing.load(Relaxed) && again {
             // Two hosts that fail must not drive each other round and round.
             fsleep(RETRY);
         }
@@ -88,14 +91,22 @@ impl WorkItem<WORK> for Link {
             // the old one is under way any more, above all no DMA of a lent device.
             this.go_down();
         }
-        let agreed = match this.act(actions) {
-            Ok(Some(peer)) => this.agree(peer),
+        let (session, agreed) = match this.act(actions) {
+            Ok(Some((session, peer))) => (session, this.agree(session, peer)),
             Ok(None) => return,
-            Err(error) => Err(error),
+            Err(error) => (this.session_id(), Err(error.into())),
         };
-        let Err(error) = agreed else {
-            this.failing.store(false, Relaxed);
-            return;
+        let error = match agreed {
+            Ok(()) => {
+                this.failing.store(false, Relaxed);
+                return;
+            }
+            Err(Unagreed::Refused(refusal)) => {
+                this.failing.store(true, Relaxed);
+                this.refuse(session, refusal);
+                return;
+            }
+            Err(Unagreed::Failed(error)) => error,
         };
         // The session ended meanwhile: what ended it has queued us again.
         if error == enotconn() {
@@ -151,14 +162,14 @@ impl Link {
         }
         match (is_up, self.state()) {
             (false, _) => self.set_state(State::Down),
-            (true, State::Up) if !actions.close => {}
+            (true, State::Up | State::Refused) if !actions.close => {}
             (true, _) => self.set_state(State::Waiting),
         }
         actions
     }
 
-    /// Does what the handshake asks for and announces it; returns the peer when the session is open.
-    fn act(&self, actions: Actions) -> Result<Option<Announcement>> {
+    /// Does what the handshake asks for and announces it; returns session and peer when it is open.
+    fn act(&self, actions: Actions) -> Result<Option<(u32, Announcement)>> {
         let mut guard = self.setup.lock();
         let Setup {
             ntb,
@@ -184,8 +195,8 @@ impl Link {
         }
         match handshake.peer().filter(|_| actions.open) {
             Some(peer) => {
-                self.open_session(ntb, &peer)?;
-                Ok(Some(peer))
+                let session = self.open_session(ntb, handshake.generation(), &peer)?;
+                Ok(Some((session, peer)))
             }
             None => Ok(None),
         }
@@ -224,20 +235,26 @@ impl Link {
         }
     }
 
-    fn open_session(&self, ntb: &Device, peer: &Announcement) -> Result {
+    fn open_session(&self, ntb: &Device, generation: u32, peer: &Announcement) -> Result<u32> {
         let window = ntb.outbound(peer.memory_window)?;
         let offset = peer.control_offset(window.size).ok_or(ERANGE)?;
         let block = PeerBlock::new(window, offset)?;
 
+        let key = self.key.lock().clone();
+        // Held until it is that of the session: nobody may find the session without.
+        let mut attach = self.attach.lock();
         let mut session = self.session.lock();
         self.next_session_id();
+        let id = self.session_id();
         *session = Some(Session {
             peer: block,
             producer: Producer::new(),
             // SAFETY: `bind::detach` closes the session before the client's `remove` returns.
             ntb: unsafe { ntb.handle() },
         });
-        Ok(())
+        drop(session);
+        attach.begin(id, generation, peer.generation, key);
+        Ok(id)
     }
 
     /// Ends the session, if there is one; requests that wait end with `ENOTCONN`.
@@ -316,52 +333,65 @@ impl Link {
         event.send(&self.pci);
     }
 
-    /// Agrees on a version with the peer, learns its windows, and tells the roles.
-    fn agree(self: &Arc<Self>, announcement: Announcement) -> Result {
+    /// Agrees on a version with the peer, attaches to it, learns its windows, and tells the roles.
+    fn agree(self: &Arc<Self>, session: u32, announcement: Announcement) -> Result<(), Unagreed> {
         // The peer may have sent its own request before we could answer.
         let _ = self
             .queue
             .enqueue::<Arc<Self>, { super::serve::WORK }>(self.clone());
 
+        self.try_key(session)?;
         let plan = self.plan().ok_or(ENODEV)?;
+        let ours = self.features(session)?;
         let request = Version {
             min: VERSION_MIN.into(),
             max: VERSION_MAX.into(),
             slot_size: (SLOT_SIZE as u32).into(),
-            features: Features::all().bits().into(),
+            features: ours.bits().into(),
             windows: plan.into(),
         };
-        let scope = Scope {
-            session: self.session_id(),
-            epoch: 0,
-        };
-        let answer = self.request(scope, &request).map_err(Error::from)?;
+        let scope = Scope { session, epoch: 0 };
+        let answer = self.ask(scope, Step::Version, &request)?;
         if answer.slot_size.get() != SLOT_SIZE as u32 {
-            return Err(eprotonosupport());
+            return Err(eprotonosupport().into());
         }
+        let features = shared(answer.features.get()).intersection(ours);
         let peer = self.learn(
-            scope.session,
+            session,
             answer.version.get(),
-            shared(answer.features.get()),
+            features,
             &announcement,
             &answer.windows,
         )?;
+        self.attach(scope, peer, shared(answer.features.get()))?;
 
         let mut setup = self.setup.lock();
-        if self.session_id() != scope.session {
-            return Err(enotconn());
+        if self.session_id() != session {
+            return Err(enotconn().into());
+        }
+        if let Some(refusal) = self.refusal() {
+            return Err(Unagreed::Refused(refusal));
         }
         setup.told_up = true;
         self.set_state(State::Up);
         drop(setup);
 
-        dev_info!(self.dev(), "link up, protocol version {}\n", peer.version);
+        self.forget_refusals();
+        let with = match self.is_keyed(session) {
+            true => ", attached with a key",
+            false => "",
+        };
+        dev_info!(
+            self.dev(),
+            "link up, protocol version {}{with}\n",
+            peer.version
+        );
         self.uevent("link-up");
         role::with_borrower(|borrower| borrower.link_up(self));
         Ok(())
     }
 
-    /// Notes what the peer told about itself: its windows, as they appear in this host.
+    /// What the peer told about itself: its windows, as they appear in this host.
     ///
     /// # Errors
     ///
@@ -390,16 +420,14 @@ impl Link {
             {
                 return Err(ERANGE);
             }
-            let peer = Peer {
+            Ok(Peer {
                 session,
                 version,
                 features,
                 memory: ntb.outbound(announcement.memory_window)?,
                 mmio: ntb.outbound(windows.mmio_window)?,
                 msi: msi.base.checked_add(msi_offset).ok_or(ERANGE)?,
-            };
-            *self.peer.lock() = Some(peer);
-            Ok(peer)
+            })
         })
     }
 

@@ -117,6 +117,7 @@ impl WorkItem<WORK> for Link {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
+        this.retry_refused();
         let Ok(peer) = this.peer() else { return };
         if !peer.features.contains(Features::KEEPALIVE) {
             return;

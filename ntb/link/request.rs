@@ -122,15 +122,19 @@ impl Link {
         answer
     }
 
-    /// Sends an event, which has no reply. Does not sleep.
+    /// Sends an event, which has no reply, to a peer that may know of it. Does not sleep.
     ///
     /// # Errors
     ///
-    /// `ENOTCONN`; `EAGAIN`: the ring is full.
+    /// `ENOTCONN`: no session, or the peer has not proven itself yet; `EAGAIN`: the ring is full.
     pub fn notify<E: Event>(&self, epoch: u32, event: &E) -> Result {
+        let session = self.session_id();
+        if !self.is_proven(session) {
+            return Err(enotconn());
+        }
         let mut slot: Slot = [0; SLOT_SIZE];
         let length = message::encode_event(&mut slot, self.next_sequence(), epoch, event);
-        self.send(None, &slot, length)
+        self.send(session, &slot, length)
     }
 
     /// Never zero: an empty reply slot has zero.
@@ -170,7 +174,7 @@ impl Link {
         let mut slot: Slot = [0; SLOT_SIZE];
         let length = message::encode_request(&mut slot, sequence, guard.tag, scope.epoch, request);
         loop {
-            match self.send(Some(scope.session), &slot, length) {
+            match self.send(scope.session, &slot, length) {
                 Ok(()) => break,
                 Err(error) if error == EAGAIN => patience()?,
                 Err(error) => return Err(error.into()),
@@ -214,11 +218,11 @@ impl Link {
         session.ntb.ring(DOORBELL_REQUEST)
     }
 
-    /// Puts a message on the peer's ring; into that session, if one is named.
-    fn send(&self, id: Option<u32>, slot: &Slot, length: usize) -> Result {
+    /// Puts a message on the peer's ring, in that session.
+    fn send(&self, id: u32, slot: &Slot, length: usize) -> Result {
         let mut guard = self.session.lock();
         let session = (*guard).as_mut().ok_or_else(enotconn)?;
-        if id.is_some_and(|id| id != self.session_id()) {
+        if id != self.session_id() {
             return Err(enotconn());
         }
 

@@ -16,15 +16,19 @@ use devlend_protocol::{
     reply_slot,
     request_slot,
     shared,
+    Attach,
     DeviceError,
+    Empty,
     Kind,
     NoSpace,
     OfferChanged,
     ParsedHeader,
+    Prove,
     Request,
     Revoked,
     Status,
     TakeBack,
+    Terms,
     Version,
     VersionReply,
     CONSUMED,
@@ -213,7 +217,10 @@ fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
     };
     let answer = match incoming.kind() {
         Ok(Kind::Version) => version(link, &mut incoming),
-        // A role may be asked only after the versions are agreed; and a kind that is none is refused by name.
+        Ok(Kind::Attach) => attach(link, &mut incoming),
+        Ok(Kind::Prove) => prove(link, &mut incoming),
+        // A role may be asked only after the versions are agreed, and the peer has proven itself if it has to; and a kind
+        // that is none is refused by name.
         Ok(kind) if !kind.is_event() && link.answered.load(Relaxed) == session => {
             role::with_lender(|lender| {
                 // It may have ended while another link was served.
@@ -235,6 +242,8 @@ fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
 
 fn event(link: &Arc<Link>, header: &ParsedHeader, body: &[u8]) {
     let known = match header.kind {
+        // Of somebody who has not proven itself.
+        _ if !link.is_proven(link.session_id()) => false,
         Ok(Kind::OfferChanged) => message::body::<OfferChanged>(body).is_ok_and(|_| {
             role::with_borrower(|borrower| borrower.offers_changed(link));
             true
@@ -275,7 +284,7 @@ fn event(link: &Arc<Link>, header: &ParsedHeader, body: &[u8]) {
 }
 
 /// Agrees on a version, and tells the peer what we have set up for it.
-fn version(link: &Link, incoming: &mut Incoming<'_>) -> Result<(), Status> {
+fn version(link: &Arc<Link>, incoming: &mut Incoming<'_>) -> Result<(), Status> {
     let asked: Version = incoming.body()?;
     let theirs = (asked.min.get(), asked.max.get());
     let Some(version) = negotiate((VERSION_MIN, VERSION_MAX), theirs) else {
@@ -297,17 +306,20 @@ fn version(link: &Link, incoming: &mut Incoming<'_>) -> Result<(), Status> {
         );
         return Err(Status::Version);
     }
-    let features = shared(asked.features.get());
-    let session = link.session_id();
+    let session = incoming.session;
+    let theirs = shared(asked.features.get());
+    let ours = link.features(session).map_err(|_| Status::Gone)?;
+    let features = theirs.intersection(ours);
     let announcement = link.announced_peer().ok_or(Status::Gone)?;
-    link.learn(session, version, features, &announcement, &asked.windows)
+    let peer = link
+        .learn(session, version, features, &announcement, &asked.windows)
         .map_err(|error| {
             link.complain(|| {
                 dev_err!(link.dev(), "the peer's windows make no sense ({error:?})\n")
             });
             Status::Malformed
         })?;
-    link.answered.store(session, Relaxed);
+    link.agreed(peer, Terms { version, features }, theirs)?;
 
     let plan = link.plan().ok_or(Status::Gone)?;
     incoming.reply::<Version>(&VersionReply {
@@ -317,5 +329,21 @@ fn version(link: &Link, incoming: &mut Incoming<'_>) -> Result<(), Status> {
         windows: plan.into(),
         ..Default::default()
     });
+    Ok(())
+}
+
+/// Proves to the peer that we have the key.
+fn attach(link: &Arc<Link>, incoming: &mut Incoming<'_>) -> Result<(), Status> {
+    let asked: Attach = incoming.body()?;
+    let reply = link.challenge(incoming.session, &asked)?;
+    incoming.reply::<Attach>(&reply);
+    Ok(())
+}
+
+/// Lets the peer in, if it proves that it has the key.
+fn prove(link: &Arc<Link>, incoming: &mut Incoming<'_>) -> Result<(), Status> {
+    let proven: Prove = incoming.body()?;
+    link.check(incoming.session, &proven)?;
+    incoming.reply::<Prove>(&Empty {});
     Ok(())
 }
