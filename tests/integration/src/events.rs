@@ -37,10 +37,11 @@ while (1) {
 "#;
 
 /// The uevents of a host while it lives.
-struct Listener<'a>(&'a Host);
+pub struct Listener<'a>(&'a Host);
 
 impl<'a> Listener<'a> {
-    fn start(host: &'a Host) -> Result<Self> {
+    /// Starts to listen.
+    pub fn start(host: &'a Host) -> Result<Self> {
         host.write("/tmp/listener", LISTENER)?;
         host.sh_ok(
             "rm -f /tmp/uevents; perl /tmp/listener >/tmp/listener.log 2>&1 & echo $! >/tmp/listener.pid",
@@ -56,7 +57,7 @@ impl<'a> Listener<'a> {
     }
 
     /// Waits for an event that begins and ends so.
-    fn wait(&self, begin: &str, end: &str) -> Result<()> {
+    pub fn wait(&self, begin: &str, end: &str) -> Result<()> {
         until(
             &format!("the event '{begin} ... {end}' on the {}", self.0.name()),
             Duration::from_secs(20),
@@ -74,7 +75,8 @@ impl<'a> Listener<'a> {
         )
     }
 
-    fn stop(&self) -> Result<()> {
+    /// Stops listening.
+    pub fn stop(&self) -> Result<()> {
         self.0.sh_ok("kill $(cat /tmp/listener.pid)").map(drop)
     }
 }

@@ -5,6 +5,7 @@
 //! Most tests share one pair of hosts and leave it as they found it; the runner checks that they do, and that
 //! neither kernel complained meanwhile. A test that fails costs the pair: the next one gets a fresh pair.
 
+mod allowed;
 mod auto;
 mod bare_ntb;
 mod bed_itself;
@@ -16,6 +17,7 @@ mod device_errors;
 mod events;
 mod faults;
 mod keepalive;
+mod keys;
 mod leaks;
 mod lend_errors;
 mod lives;
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         lives::CASES,
         keepalive::CASES,
         sleep::CASES,
+        keys::CASES,
         take_back::CASES,
         events::CASES,
         device_errors::CASES,
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         plans::CASES,
         two_devices::CASES,
         three_hosts::CASES,
+        allowed::CASES,
         crossing_reads::CASES,
         cycles::wanted().map_or(&[], |_| cycles::CASES),
     ]

@@ -27,11 +27,11 @@ pub const CASES: &[Case] = &[
 ];
 
 /// A second NVMe of the middle host's.
-const SECOND: &str = "0000:00:06.0";
-const LIMIT: Duration = Duration::from_secs(60);
+pub const SECOND: &str = "0000:00:06.0";
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// Each host with an NVMe, the one in the middle with two.
-fn row() -> Result<Options> {
+pub fn row() -> Result<Options> {
     let host = |name| HostOptions {
         nvme: Some(64 << 20),
         ..HostOptions::new(name)
@@ -57,18 +57,18 @@ fn row() -> Result<Options> {
 }
 
 /// The hosts with both roles loaded, and the four ends of the links.
-struct Row<'a> {
-    left: &'a Host,
-    middle: &'a Host,
-    right: &'a Host,
-    at_left: Link<'a>,
-    to_left: Link<'a>,
-    to_right: Link<'a>,
-    at_right: Link<'a>,
+pub struct Row<'a> {
+    pub left: &'a Host,
+    pub middle: &'a Host,
+    pub right: &'a Host,
+    pub at_left: Link<'a>,
+    pub to_left: Link<'a>,
+    pub to_right: Link<'a>,
+    pub at_right: Link<'a>,
 }
 
 impl<'a> Row<'a> {
-    fn bring_up(bed: &'a Bed) -> Result<Self> {
+    pub fn bring_up(bed: &'a Bed) -> Result<Self> {
         for host in bed.hosts() {
             host.sh_ok("modprobe nvme")?;
             host.wait_nvme(NVME, LIMIT)?;
@@ -92,7 +92,7 @@ impl<'a> Row<'a> {
 }
 
 /// Borrows a device that is lent; returns its address and its disk in the borrower.
-fn borrow(link: &Link<'_>, address: &str) -> Result<(String, String)> {
+pub fn borrow(link: &Link<'_>, address: &str) -> Result<(String, String)> {
     let local = link.offer(address).borrow()?;
     let disk = link.host().wait_nvme(&local, LIMIT)?;
     Ok((local, disk))
@@ -103,13 +103,13 @@ fn lend(host: &Host, address: &str) -> Result<()> {
 }
 
 /// Returns a device and takes it back in its lender.
-fn end(link: &Link<'_>, lender: &Host, address: &str) -> Result<()> {
+pub fn end(link: &Link<'_>, lender: &Host, address: &str) -> Result<()> {
     link.offer(address).give_back()?;
     Lender(lender).reclaim(address)
 }
 
 /// A command that fills a disk's first megabytes with a word and reads them back past the cache.
-fn fill(disk: &str, word: &str) -> String {
+pub fn fill(disk: &str, word: &str) -> String {
     format!(
         "yes {word} | head -c 4194304 >/tmp/{word} && \
          dd if=/tmp/{word} of={disk} bs=64k oflag=direct status=none && \

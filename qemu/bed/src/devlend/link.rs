@@ -71,6 +71,12 @@ impl<'a> Link<'a> {
         self.host
     }
 
+    /// The link's name: the PCI address of its NTB in this host.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.directory.rsplit('/').next().unwrap_or_default()
+    }
+
     /// The path of one of its files.
     #[must_use]
     pub fn path(&self, file: &str) -> String {
