@@ -45,8 +45,9 @@ modules: $(needs-kernel) ## Build the kernel modules (KDIR=... for another kerne
 tools: ## Build the host-side programs: ntb-emu and bed
 	@command -v $(cargo) >/dev/null || { echo "error: no cargo: install Rust 1.85 or later (Debian 13: apt install cargo; else rustup.rs)" >&2; exit 1; }
 	$(cargo) build --release -p ntb-emu -p devlend-bed
-	# It runs in the guests: without libraries of this machine's.
+	# These run in the guests: without libraries of this machine's.
 	$(cargo) rustc --release -p mmio-time -- -C target-feature=+crt-static
+	$(cargo) rustc --release -p devlend-blocks --bin blocks -- -C target-feature=+crt-static -C strip=symbols
 
 .PHONY: demo
 demo: env modules tools ## Lend an NVMe disk from one host to another, use it, give it back; ends with a report (NTB=)
@@ -64,6 +65,11 @@ stop: ## End what 'make play' started
 .PHONY: test
 test: env ## Run all tests: format, lints, unit and property tests, the tests in the hosts
 	@tests/run
+
+.PHONY: test-faults
+test-faults: env modules tools ## Break things under a borrowed disk in use, again and again (SEED=, FAULTS=200, FROM=1)
+	@$(cargo) run --release -p devlend-integration --bin test-faults -- \
+	    $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(FROM),--from $(FROM))
 
 .PHONY: check
 check: env ## Format and lints only

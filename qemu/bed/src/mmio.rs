@@ -3,12 +3,11 @@
 //! Single accesses to BARs from user space, without a driver: `mmio-time` in a host.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::host::{quoted, Host, DEFAULT_LIMIT};
+use crate::host::{quoted, Host};
 
 /// An access to be made.
 #[derive(Clone, Debug)]
@@ -71,15 +70,7 @@ impl Host {
     ///
     /// There is no such BAR, or `mmio-time` has not been built.
     pub fn mmio(&self, rounds: u32, accesses: &[Access]) -> Result<BTreeMap<String, Timed>> {
-        if !self.sh("[ -x /tmp/mmio-time ]")?.ok() {
-            let path = self.environment.program("mmio-time")?;
-            let program = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            let copy = "cat >/tmp/mmio-time && chmod +x /tmp/mmio-time";
-            self.expect_ok(
-                copy,
-                &self.sh_with(copy, Some(program), DEFAULT_LIMIT, None)?,
-            )?;
-        }
+        self.give_program("mmio-time")?;
         let mut command = format!("/tmp/mmio-time {rounds}");
         for access in accesses {
             command += " ";

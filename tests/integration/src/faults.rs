@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use devlend_bed::{until, Bed, Family, Fault, Host, Options, Seen};
 
+use crate::job::Job;
 use crate::pair::{self, finally, Pair, NVME};
 use crate::runner::{Body, Case};
 
@@ -73,72 +74,6 @@ fn seeing_all(mut options: Options) -> Options {
 /// Runs a test's body, and ends all faults whatever came of it.
 fn with_faults(bed: &Bed, body: impl FnOnce() -> Result<()>) -> Result<()> {
     finally(body(), || bed.emulator().inject(Fault::Clear).map(drop))
-}
-
-/// A command that runs in the borrower while something else happens.
-struct Job<'a>(&'a Host);
-
-impl<'a> Job<'a> {
-    /// Reads and writes the disk, comparing what comes back with what was written. It has begun when this returns.
-    fn fio(host: &'a Host, disk: &str, more: &str) -> Result<Self> {
-        let stat = format!("/sys/class/block/{}/stat", disk.trim_start_matches("/dev/"));
-        let transfers = || {
-            // Reads and writes completed are the first and the fifth number.
-            let numbers = host.read(&stat)?;
-            let numbers = numbers.split_whitespace().map(str::parse::<u64>);
-            let numbers: Vec<u64> = numbers.collect::<std::result::Result<_, _>>()?;
-            anyhow::Ok(numbers.iter().step_by(4).take(2).sum::<u64>())
-        };
-        let before = transfers()?;
-        host.sh_ok(&format!(
-            "rm -f /tmp/job.status; (cd /tmp; fio --name=job --filename={disk} --rw=randrw --bs=4k --offset=32M --size=16M \
-             --direct=1 --ioengine=psync --allow_file_create=0 --verify=crc32c {more} >/tmp/job.log 2>&1; \
-             echo $? >/tmp/job.status) >/dev/null 2>&1 &"
-        ))?;
-        until("fio to begin", 30 * SECOND, || {
-            Ok(if transfers()? > before + 10 {
-                Seen::Yes(())
-            } else {
-                Seen::NotYet(host.sh_ok("tail -n 3 /tmp/job.log")?)
-            })
-        })?;
-        Ok(Self(host))
-    }
-
-    /// Waits for its end, and returns its status and its output.
-    fn end(&self, limit: Duration) -> Result<(i32, String)> {
-        let status = until("fio to end", limit, || {
-            let status = self.0.sh_ok("cat /tmp/job.status 2>/dev/null || true")?;
-            Ok(match status.parse() {
-                Ok(status) => Seen::Yes(status),
-                Err(_) => Seen::NotYet(self.0.sh_ok("tail -n 3 /tmp/job.log")?),
-            })
-        })?;
-        Ok((status, self.0.sh_ok("cat /tmp/job.log")?))
-    }
-
-    fn end_well(&self, limit: Duration) -> Result<()> {
-        let (status, log) = self.end(limit)?;
-        ensure!(status == 0, "fio ended with status {status}:\n{log}");
-        Ok(())
-    }
-
-    /// Ends it before its time; it must not have failed.
-    fn stop(&self) -> Result<()> {
-        self.0.sh_ok("pkill -INT fio")?;
-        let (status, log) = self.end(60 * SECOND)?;
-        // What fio says when it is interrupted, and more than that if there was an error.
-        ensure!(status == 128, "fio ended with status {status}:\n{log}");
-        Ok(())
-    }
-
-    /// Waits for it to fail, with errors of the disk and not of the data.
-    fn end_badly(&self, limit: Duration) -> Result<()> {
-        let (status, log) = self.end(limit)?;
-        ensure!(status != 0, "fio noticed nothing:\n{log}");
-        ensure!(!log.contains("verify:"), "wrong data:\n{log}");
-        Ok(())
-    }
 }
 
 fn wait_both(pair: &Pair<'_>, state: &str) -> Result<()> {

@@ -10,6 +10,7 @@ mod auto;
 mod bare_ntb;
 mod bed_itself;
 mod borrow_errors;
+mod breaking;
 mod crossing_reads;
 mod cycles;
 mod data_path;
@@ -18,12 +19,9 @@ mod events;
 mod faults;
 mod keepalive;
 mod keys;
-mod leaks;
 mod lend_errors;
 mod lives;
-mod pair;
 mod plans;
-mod runner;
 mod sleep;
 mod take_back;
 mod three_hosts;
@@ -33,6 +31,7 @@ mod using;
 
 use std::process::ExitCode;
 
+use devlend_integration::{campaign, job, pair, runner};
 use libtest_mimic::Arguments;
 
 use runner::{Case, Runner};
@@ -55,6 +54,7 @@ fn main() -> ExitCode {
         using::CASES,
         faults::CASES,
         lives::CASES,
+        breaking::CASES,
         keepalive::CASES,
         sleep::CASES,
         keys::CASES,

@@ -26,6 +26,8 @@ pub enum Body {
     Own(fn() -> Result<Options>, fn(&Pair<'_>) -> Result<()>),
     /// Hosts of its own, made by these options, with nothing loaded.
     Hosts(fn() -> Result<Options>, fn(&Bed) -> Result<()>),
+    /// It starts hosts itself, and judges their kernels.
+    Alone(fn() -> Result<()>),
 }
 
 /// A test.
@@ -43,13 +45,16 @@ pub struct Runner {
 }
 
 /// Running hosts, and what has been seen of them.
-struct Hosts {
-    bed: Bed,
+pub struct Hosts {
+    /// The hosts.
+    pub bed: Bed,
     /// Lines of each host's kernel log that earlier tests have answered for.
     seen: Vec<usize>,
 }
 
 impl Runner {
+    /// Without hosts, until a test needs them.
+    #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             shared: Mutex::new(None),
@@ -81,13 +86,17 @@ impl Runner {
                 *slot = None;
                 let mut own = Hosts::start(options()?, "own")?;
                 let result = Pair::of(&own.bed).and_then(|pair| test(&pair));
-                own.judge(case, result)
+                own.judge(case.name, result)
             }
             Body::Hosts(options, test) => {
                 *slot = None;
                 let mut own = Hosts::start(options()?, "own")?;
                 let result = test(&own.bed);
-                own.judge(case, result)
+                own.judge(case.name, result)
+            }
+            Body::Alone(test) => {
+                *slot = None;
+                test()
             }
             Body::Bed(test) | Body::Amd(test) => self.shared(case, &mut slot, test),
             Body::Pair(test) => self.shared(case, &mut slot, |bed| {
@@ -109,7 +118,7 @@ impl Runner {
             None => slot.insert(Hosts::start(pair::options()?, "shared")?),
         };
         let result = test(&shared.bed);
-        let result = shared.judge(case, result);
+        let result = shared.judge(case.name, result);
         if result.is_err() {
             // Whatever state it left: the next test starts from a known one.
             *slot = None;
@@ -119,7 +128,12 @@ impl Runner {
 }
 
 impl Hosts {
-    fn start(mut options: Options, name: &str) -> Result<Self> {
+    /// Starts hosts in a run directory of their own; they end when the value is dropped.
+    ///
+    /// # Errors
+    ///
+    /// They do not start.
+    pub fn start(mut options: Options, name: &str) -> Result<Self> {
         // Beside the checkout's own: `make play` may be running.
         let mut run_dir = Environment::find()?.run_dir.into_os_string();
         run_dir.push(format!("-{name}"));
@@ -129,8 +143,12 @@ impl Hosts {
         Ok(Self { bed, seen })
     }
 
-    /// The verdict: the test's own, and that of the kernels. A failure leaves the consoles for a look.
-    fn judge(&mut self, case: &Case, result: Result<()>) -> Result<()> {
+    /// The verdict on a test: its own, and that of the kernels. A failure leaves the consoles for a look.
+    ///
+    /// # Errors
+    ///
+    /// The test's, or a kernel has complained since the last verdict.
+    pub fn judge(&mut self, case: &str, result: Result<()>) -> Result<()> {
         let kernels = kernels_are_content(&self.bed, &mut self.seen).and_then(|()| {
             // A host that a failed test has left behind may not answer.
             let hosts = if result.is_ok() {
@@ -196,11 +214,11 @@ fn kernels_are_content(bed: &Bed, seen: &mut [usize]) -> Result<()> {
     Ok(())
 }
 
-fn save_consoles(case: &Case, bed: &Bed) -> Result<PathBuf> {
+fn save_consoles(case: &str, bed: &Bed) -> Result<PathBuf> {
     let directory = bed
         .top()
         .join("target/test")
-        .join(case.name.replace("::", "-"));
+        .join(case.replace("::", "-"));
     fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
     for host in bed.hosts() {
         save(

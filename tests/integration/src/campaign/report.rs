@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What came of a campaign.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::plan::Kind;
+
+/// What became of a device that was in use when a fault came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// I/O went on.
+    WentOn,
+    /// I/O ended, with the device borrowed as before.
+    Ended,
+    /// I/O ended; the device could be borrowed again.
+    BorrowedAgain,
+    /// I/O ended; the device came back by itself.
+    CameBack,
+    /// Something was not as it has to be.
+    Failed,
+}
+
+impl Outcome {
+    const ALL: [Self; 5] = [
+        Self::WentOn,
+        Self::Ended,
+        Self::BorrowedAgain,
+        Self::CameBack,
+        Self::Failed,
+    ];
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::WentOn => "went on",
+            Self::Ended => "I/O ended",
+            Self::BorrowedAgain => "borrowed again",
+            Self::CameBack => "came back",
+            Self::Failed => "FAILED",
+        })
+    }
+}
+
+/// What was seen of the data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Data {
+    /// Writes that were acknowledged.
+    pub acknowledged: u64,
+    /// Sectors that were compared, one counted as often as it was.
+    pub compared: u64,
+    /// Sectors that were wrong.
+    pub wrong: u64,
+}
+
+/// The sum of a campaign.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Each fault and what came of it, in order.
+    pub faults: Vec<(Kind, Outcome, Duration)>,
+    /// All data.
+    pub data: Data,
+}
+
+impl Report {
+    /// How often there was an outcome.
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.faults.iter().filter(|one| one.1 == outcome).count()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<38}{:>6}", "fault", "count")?;
+        for outcome in Outcome::ALL {
+            write!(f, "{outcome:>16}")?;
+        }
+        writeln!(f, "{:>11}", "longest")?;
+        let mut kinds: Vec<Kind> = Vec::new();
+        kinds.extend(Kind::ALL);
+        kinds.retain(|kind| self.faults.iter().any(|one| one.0 == *kind));
+        for kind in kinds {
+            let these = || self.faults.iter().filter(|one| one.0 == kind);
+            write!(f, "{:<38}{:>6}", kind.to_string(), these().count())?;
+            for outcome in Outcome::ALL {
+                match these().filter(|one| one.1 == outcome).count() {
+                    0 => write!(f, "{:>16}", "-")?,
+                    number => write!(f, "{number:>16}")?,
+                }
+            }
+            let longest = these().map(|one| one.2).max().unwrap_or_default();
+            writeln!(f, "{:>9.1} s", longest.as_secs_f64())?;
+        }
+        write!(f, "{:<38}{:>6}", "all", self.faults.len())?;
+        for outcome in Outcome::ALL {
+            write!(f, "{:>16}", self.count(outcome))?;
+        }
+        let time: Duration = self.faults.iter().map(|one| one.2).sum();
+        writeln!(f, "{:>9.1} s together", time.as_secs_f64())?;
+        let Data {
+            acknowledged,
+            compared,
+            wrong,
+        } = self.data;
+        write!(
+            f,
+            "{acknowledged} writes acknowledged, {compared} sectors compared, {wrong} wrong"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_counted_by_kind_and_outcome() {
+        let second = Duration::from_secs(1);
+        let report = Report {
+            faults: vec![
+                (Kind::Reset, Outcome::WentOn, second),
+                (Kind::Cable, Outcome::BorrowedAgain, 2 * second),
+                (Kind::Cable, Outcome::Failed, 3 * second),
+            ],
+            data: Data::default(),
+        };
+        let text = report.to_string();
+        let words = |line: usize| -> Vec<&str> {
+            text.lines().nth(line).unwrap().split_whitespace().collect()
+        };
+        assert_eq!(
+            words(1),
+            ["pull", "the", "cable", "2", "-", "-", "1", "-", "1", "3.0", "s"]
+        );
+        assert_eq!(words(2)[3..], ["1", "1", "-", "-", "-", "-", "1.0", "s"]);
+        assert_eq!(words(3)[..7], ["all", "3", "1", "0", "1", "0", "1"]);
+        assert_eq!(report.count(Outcome::Failed), 1);
+    }
+}
