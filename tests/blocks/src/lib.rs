@@ -80,12 +80,11 @@ fn write_sector(bytes: &mut [u8], seed: u64, block: u32, sector: u32, generation
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(MAGIC);
     header[8..16].copy_from_slice(&seed.to_le_bytes());
-    for (place, number) in header[16..].chunks_exact_mut(4).zip([
-        block,
-        sector,
-        generation.run,
-        generation.count,
-    ]) {
+    for (place, number) in
+        header[16..]
+            .chunks_exact_mut(4)
+            .zip([block, sector, generation.run, generation.count])
+    {
         place.copy_from_slice(&number.to_le_bytes());
     }
     bytes[..HEADER].copy_from_slice(&header);
@@ -104,8 +103,9 @@ pub fn fill(bytes: &mut [u8; BLOCK], seed: u64, block: u32, generation: Generati
 pub fn generations(bytes: &[u8; BLOCK], seed: u64, block: u32) -> [Option<Generation>; SECTORS] {
     let mut found = [None; SECTORS];
     for ((sector, bytes), found) in (0..).zip(bytes.chunks_exact(SECTOR)).zip(&mut found) {
-        let number =
-            |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let number = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
         let generation = Generation {
             run: number(24),
             count: number(28),
@@ -120,8 +120,7 @@ pub fn generations(bytes: &[u8; BLOCK], seed: u64, block: u32) -> [Option<Genera
 /// A block's generations in words: one if all are the same, `-` for none.
 #[must_use]
 pub fn to_words(generations: &[Option<Generation>; SECTORS]) -> String {
-    let word =
-        |one: &Option<Generation>| one.map_or_else(|| "-".into(), |one| one.to_string());
+    let word = |one: &Option<Generation>| one.map_or_else(|| "-".into(), |one| one.to_string());
     match generations {
         [first, rest @ ..] if rest.iter().all(|other| other == first) => word(first),
         all => all.iter().map(word).collect::<Vec<_>>().join(" "),
@@ -160,10 +159,7 @@ mod tests {
 
     #[test]
     fn a_block_says_what_it_is() {
-        assert_eq!(
-            generations(&block(), SEED, 5),
-            [Some(GENERATION); SECTORS]
-        );
+        assert_eq!(generations(&block(), SEED, 5), [Some(GENERATION); SECTORS]);
     }
 
     #[test]
@@ -214,6 +210,12 @@ mod tests {
     fn later_is_greater() {
         let later = Generation { run: 8, count: 0 };
         assert!(GENERATION < later);
-        assert!(GENERATION < Generation { count: 10, ..GENERATION });
+        assert!(
+            GENERATION
+                < Generation {
+                    count: 10,
+                    ..GENERATION
+                }
+        );
     }
 }

@@ -94,7 +94,11 @@ impl Place {
                 .read_exact_at(bytes, self.offset(block))
                 .with_context(|| format!("reading block {block}"))?;
             for (block, bytes) in (block..block + number).zip(&buffer.0) {
-                writeln!(out, "{block} {}", to_words(&generations(bytes, self.seed, block)))?;
+                writeln!(
+                    out,
+                    "{block} {}",
+                    to_words(&generations(bytes, self.seed, block))
+                )?;
             }
             block += number;
         }
@@ -106,7 +110,8 @@ fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let number = |word: &str| -> Result<u64> {
-        word.parse().with_context(|| format!("'{word}' is no number"))
+        word.parse()
+            .with_context(|| format!("'{word}' is no number"))
     };
     match words.as_slice() {
         ["write", disk, acks, seed, run, first, count, rest @ ..] if rest.len() < 2 => {

@@ -84,7 +84,9 @@ fn wrong_data_is_noticed(pair: &Pair<'_>) -> Result<()> {
         let both = (generation(&old, *block), generation(&new, *block));
         matches!(both, (Some(old), Some(new)) if old < new)
     };
-    let block = (0..COUNT).find(twice).context("no block was written twice")?;
+    let block = (0..COUNT)
+        .find(twice)
+        .context("no block was written twice")?;
 
     // A byte of a sector.
     let at = BLOCK * block as usize + 3 * SECTOR + 100;

@@ -5,13 +5,14 @@
 //! The hosts keep the disk borrowed from fault to fault. Under each, fio reads and writes it with verification, and
 //! `blocks` writes what the disk [has to hold](ledger) afterwards. A campaign goes on after a failure, with fresh hosts.
 
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{anyhow, ensure, Context, Result};
+use devlend_bed::devlend::{Link, Role};
 use devlend_bed::{until, Bed, Options, Seen};
 
-use crate::job::{has_wrong_data, Job};
+use crate::job::{fio_command, has_wrong_data, Job};
 use crate::pair::{self, Borrowed, Pair, NVME};
 use crate::runner::Hosts;
 
@@ -23,7 +24,7 @@ mod snapshot;
 mod strike;
 
 use data::Disk;
-use plan::{Fault, Kind, Until};
+use plan::{Fault, Kind, Side, Until};
 use report::{Outcome, Report};
 use snapshot::Snapshot;
 
@@ -31,9 +32,10 @@ use snapshot::Snapshot;
 const WRITES: u32 = 32;
 /// How long anything may take that has to happen by itself. Far more than it takes, on any machine.
 const LIMIT: Duration = Duration::from_secs(90);
-/// fio's part of the load; it works on other blocks than `blocks`.
-const FIO: &str = "--ioengine=libaio --iodepth=8 --time_based --runtime=3600 --verify_backlog=64 --verify_fatal=1 \
-                   --verify_state_save=0";
+/// fio's part of the load; it works on other blocks than `blocks`. Several threads that wait for each transfer: with
+/// `libaio`, fio takes a read that the kernel ends without data, as it does when a disk goes, for one of wrong data.
+const FIO: &str = "--thread --numjobs=4 --size=4M --offset_increment=4M --time_based --runtime=3600 --verify_backlog=64 \
+                   --verify_fatal=1 --verify_state_save=0 --group_reporting --exec_prerun='touch /tmp/fio.begun'";
 
 /// A campaign to be run.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +123,15 @@ struct Field {
     disk: Disk,
     /// The lender and the borrower before the first fault.
     before: Option<[Snapshot; 2]>,
+    /// What the fault before has left, which must be all well.
+    left: Option<Left>,
+}
+
+/// The borrowed device, after a fault.
+struct Left {
+    address: String,
+    disk: String,
+    auto: bool,
 }
 
 /// What became of the load.
@@ -141,20 +152,17 @@ impl Field {
             hosts,
             disk,
             before: None,
+            left: None,
         })
     }
 
     /// One fault, from the load before it to the proof that the device is as good as before.
     fn suffer(&mut self, fault: &Fault, auto_next: bool) -> Result<Outcome> {
-        let Self {
-            hosts,
-            disk,
-            before,
-        } = self;
-        let result = under_fault(&hosts.bed, disk, before, fault, auto_next);
         let mut outcome = None;
+        let result = self.under_fault(fault, auto_next);
         let name = format!("campaign-{}", fault.number);
-        hosts.judge(&name, result.map(|seen| outcome = Some(seen)))?;
+        self.hosts
+            .judge(&name, result.map(|seen| outcome = Some(seen)))?;
         outcome.context("there is no outcome")
     }
 
@@ -170,108 +178,156 @@ impl Field {
         let result = end(&self.hosts.bed).context("ending the campaign");
         self.hosts.judge("campaign-end", result)
     }
+
+    fn under_fault(&mut self, fault: &Fault, auto_next: bool) -> Result<Outcome> {
+        let bed = &self.hosts.bed;
+        let disk = &mut self.disk;
+        let left = self.left.take().filter(|left| left.auto == fault.auto);
+        let pair = match left {
+            Some(_) => Pair::up(bed)?,
+            None => settled(bed)?,
+        };
+        let borrowed = match left {
+            Some(left) => pair.borrowed_as(left.address, left.disk),
+            None => have(&pair, fault.auto)?,
+        };
+        if self.before.is_none() {
+            self.before = Some(Snapshot::of_both(&pair)?);
+        }
+        let leases_ended = pair.at_borrower.number("leases_ended")?;
+
+        let (fio, writer) = start_load(&pair, disk, &borrowed.disk)?;
+        sleep(fault.delay);
+        strike::strike(&pair, fault, &borrowed.address)?;
+        let dies = matches!(
+            fault.kind,
+            Kind::Kill(Side::Borrower) | Kind::Reboot(Side::Borrower)
+        );
+        let stands_still = fault.kind == Kind::Pause(Side::Borrower);
+        let noticed = match fault.until {
+            Until::IoHasEnded if fault.kind.lasts() && !dies && !stands_still => {
+                fio.end(LIMIT).and_then(|_| writer.end(LIMIT)).map(drop)
+            }
+            Until::IoHasEnded => Ok(()),
+            Until::After(time) => {
+                if fault.kind.lasts() {
+                    sleep(time);
+                }
+                Ok(())
+            }
+        };
+        // Whatever comes of it: a host must not stay paused.
+        pair::finally(noticed, || strike::undo(&pair, fault)).context("while the fault lasted")?;
+        let load = if dies {
+            Load::Lost
+        } else {
+            end_of_load(&pair, disk, &fio, &writer)?
+        };
+
+        let pair = settled(bed)?;
+        let lease_is_over = match load {
+            Load::WentOn => false,
+            Load::Ended | Load::Lost => fault.kind != Kind::UnbindDriver,
+        };
+        ensure!(
+            !(lease_is_over && fault.kind.spares_the_lease()),
+            "I/O should have gone on"
+        );
+        let outcome = match (&load, lease_is_over) {
+            (Load::WentOn, _) => Outcome::WentOn,
+            (_, false) => Outcome::Ended,
+            (_, true) if fault.auto && fault.kind.spares_the_borrower() => Outcome::CameBack,
+            (_, true) => Outcome::BorrowedAgain,
+        };
+        if lease_is_over && fault.kind.spares_the_borrower() {
+            wait_lease_over(&pair, leases_ended)?;
+        }
+        lend_if_it_is_not(&pair)?;
+        let (borrowed, auto) = match outcome {
+            Outcome::BorrowedAgain => (borrow(&pair, auto_next)?, auto_next),
+            _ => (pair.borrowed_now()?, fault.auto),
+        };
+        disk.check_image()?;
+        disk.use_and_check(pair.borrower, &borrowed.disk, WRITES)?;
+        if let Some(before) = &self.before {
+            Snapshot::check_both(before, &pair)?;
+        }
+        self.left = Some(Left {
+            address: borrowed.address,
+            disk: borrowed.disk,
+            auto,
+        });
+        Ok(outcome)
+    }
 }
 
-fn under_fault(
-    bed: &Bed,
-    disk: &mut Disk,
-    before: &mut Option<[Snapshot; 2]>,
-    fault: &Fault,
-    auto_next: bool,
-) -> Result<Outcome> {
-    let pair = settled(bed)?;
-    let borrowed = have(&pair, fault.auto)?;
-    if before.is_none() {
-        *before = Some([Snapshot::of(pair.lender)?, Snapshot::of(pair.borrower)?]);
-    }
-    let leases_ended = pair.at_borrower.number("leases_ended")?;
-
-    let fio = Job::fio(pair.borrower, &borrowed.disk, FIO)?;
-    let writer = disk.start(pair.borrower, &borrowed.disk)?;
-    sleep(fault.delay);
-    strike::strike(&pair, fault, &borrowed.address)?;
-    let borrower_runs = match fault.kind {
-        Kind::Kill(side) | Kind::Reboot(side) => side != plan::Side::Borrower,
-        _ => true,
-    };
-    let borrower_stands = fault.kind == Kind::Pause(plan::Side::Borrower);
-    let undo = match fault.until {
-        Until::After(time) => {
-            sleep(time);
-            strike::undo(&pair, fault)
-        }
-        // Whatever comes of it: a host must not stay paused.
-        Until::IoHasEnded => {
-            let noticed = if fault.kind.lasts() && borrower_runs && !borrower_stands {
-                fio.end(LIMIT).and_then(|_| writer.end(LIMIT)).map(drop)
-            } else {
-                Ok(())
-            };
-            pair::finally(noticed, || strike::undo(&pair, fault))
-        }
-    };
-    undo.context("while the fault lasted")?;
-    let load = if borrower_runs {
-        end_of_load(&pair, disk, &fio, &writer)?
-    } else {
-        Load::Lost
-    };
-
-    // All there was is there again.
-    let pair = settled(bed)?;
-    let lease_is_over = match load {
-        Load::WentOn => false,
-        Load::Ended | Load::Lost => fault.kind != Kind::UnbindDriver,
-    };
-    ensure!(
-        !(lease_is_over && fault.kind.spares_the_lease()),
-        "I/O should have gone on"
-    );
-    let outcome = match (&load, lease_is_over) {
-        (Load::WentOn, _) => Outcome::WentOn,
-        (_, false) => Outcome::Ended,
-        (_, true) if fault.auto && fault.kind.spares_the_borrower() => Outcome::CameBack,
-        (_, true) => Outcome::BorrowedAgain,
-    };
-    if lease_is_over && fault.kind.spares_the_borrower() {
-        let what = "the borrower's lease to be over";
-        until(what, LIMIT, || {
-            let ended = pair.at_borrower.number("leases_ended")?;
-            Ok(if ended > leases_ended {
-                Seen::Yes(())
-            } else {
-                Seen::NotYet(format!("{ended} are over, as before"))
-            })
-        })?;
-    }
-    if !pair.lending().offers()?.iter().any(|offer| offer == NVME) {
-        pair.lender_disk()?;
-        pair.lend()?;
-    }
-    let borrowed = match outcome {
-        Outcome::BorrowedAgain => borrow(&pair, auto_next)?,
-        _ => pair.borrowed_now()?,
-    };
-    disk.check_image()?;
-    disk.use_and_check(pair.borrower, &borrowed.disk, WRITES)?;
-    for (before, host) in before.iter().flatten().zip([pair.lender, pair.borrower]) {
-        before.check(host)?;
-    }
-    Ok(outcome)
+/// Runs what concerns the lender and what concerns the borrower at once.
+fn both<T: Send>(
+    lender: impl FnOnce() -> Result<T> + Send,
+    borrower: impl FnOnce() -> Result<T> + Send,
+) -> Result<[T; 2]> {
+    thread::scope(|scope| {
+        let lender = scope.spawn(lender);
+        let at_borrower = borrower();
+        let at_lender = lender.join().map_err(|_| anyhow!("a thread has died"))?;
+        Ok([at_lender?, at_borrower?])
+    })
 }
 
 /// The hosts with everything loaded and the link up, whatever was lent or is.
 fn settled(bed: &Bed) -> Result<Pair<'_>> {
-    bed.host("lender")?.sh_ok("modprobe nvme")?;
-    Pair::of_lending(bed).context("bringing everything up")
+    let end = |name: &str, role: Role| {
+        let host = bed.host(name)?;
+        host.sh_ok("modprobe nvme")?;
+        host.load(role)?;
+        Link::of(host)?.wait_state("up", LIMIT)
+    };
+    both(
+        || end("lender", Role::Lender),
+        || end("borrower", Role::Borrower),
+    )
+    .context("bringing everything up")?;
+    Pair::up(bed)
 }
 
-/// The device in the borrower, wherever it is now, borrowed with `auto` or without.
-fn have<'a>(pair: &'a Pair<'a>, auto: bool) -> Result<Borrowed<'a>> {
+/// Starts fio and the writer; both have begun when this returns.
+fn start_load<'a>(pair: &Pair<'a>, data: &mut Disk, disk: &str) -> Result<(Job<'a>, Job<'a>)> {
+    pair.borrower.sh_ok("rm -f /tmp/fio.begun")?;
+    let fio = Job::start(pair.borrower, "fio", &fio_command(disk, FIO))?;
+    let writer = data.start(pair.borrower, disk)?;
+    until("fio to begin", LIMIT, || {
+        let begun = pair.borrower.sh("[ -e /tmp/fio.begun ]")?.ok();
+        Ok(if begun {
+            Seen::Yes(())
+        } else {
+            Seen::NotYet(format!("its status is {:?}", fio.status()?))
+        })
+    })?;
+    Ok((fio, writer))
+}
+
+fn wait_lease_over(pair: &Pair<'_>, leases_ended: u64) -> Result<()> {
+    until("the borrower's lease to be over", LIMIT, || {
+        let ended = pair.at_borrower.number("leases_ended")?;
+        Ok(if ended > leases_ended {
+            Seen::Yes(())
+        } else {
+            Seen::NotYet(format!("{ended} are over, as before"))
+        })
+    })
+}
+
+fn lend_if_it_is_not(pair: &Pair<'_>) -> Result<()> {
     if !pair.lending().offers()?.iter().any(|offer| offer == NVME) {
         pair.lender_disk()?;
         pair.lend()?;
     }
+    Ok(())
+}
+
+/// The device in the borrower, wherever it is now, borrowed with `auto` or without.
+fn have<'a>(pair: &'a Pair<'a>, auto: bool) -> Result<Borrowed<'a>> {
+    lend_if_it_is_not(pair)?;
     let offer = pair.at_borrower.offer(NVME);
     let values = offer.values()?;
     let is = |name: &str, value: &str| values.get(name).is_some_and(|is| is == value);
@@ -301,7 +357,8 @@ fn borrow<'a>(pair: &'a Pair<'a>, auto: bool) -> Result<Borrowed<'a>> {
 fn end_of_load(pair: &Pair<'_>, disk: &Disk, fio: &Job<'_>, writer: &Job<'_>) -> Result<Load> {
     let goes_on = disk.wait_progress(40, LIMIT, || Ok(writer.status()?.is_none()))?;
     if goes_on {
-        pair.borrower.sh_ok("pkill -INT fio; pkill -TERM blocks; true")?;
+        pair.borrower
+            .sh_ok("pkill -INT fio; pkill -TERM blocks; true")?;
     }
     let (fio, log) = fio.end(LIMIT)?;
     ensure!(!has_wrong_data(&log), "fio read wrong data:\n{log}");

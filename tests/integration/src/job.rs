@@ -23,7 +23,7 @@ impl<'a> Job<'a> {
     /// The host cannot be told to.
     pub fn start(host: &'a Host, name: &'static str, command: &str) -> Result<Self> {
         host.sh_ok(&format!(
-            "cd /tmp && rm -f {name}.status {name}.log && ({command} >{name}.log 2>&1; echo $? >{name}.status) \
+            "cd /tmp; rm -f {name}.status {name}.log; ({command} >{name}.log 2>&1; echo $? >{name}.status) \
              >/dev/null 2>&1 &"
         ))?;
         Ok(Self { host, name })
@@ -44,14 +44,7 @@ impl<'a> Job<'a> {
             anyhow::Ok(numbers.iter().step_by(4).take(2).sum::<u64>())
         };
         let before = transfers()?;
-        let job = Self::start(
-            host,
-            "fio",
-            &format!(
-                "fio --name=job --filename={disk} --rw=randrw --bs=4k --offset=32M --size=16M --direct=1 \
-                 --ioengine=psync --allow_file_create=0 --verify=crc32c {more}"
-            ),
-        )?;
+        let job = Self::start(host, "fio", &fio_command(disk, more))?;
         until("fio to begin", 30 * SECOND, || {
             Ok(if transfers()? > before + 10 {
                 Seen::Yes(())
@@ -63,7 +56,8 @@ impl<'a> Job<'a> {
     }
 
     fn last_words(&self) -> Result<String> {
-        self.host.sh_ok(&format!("tail -n 3 /tmp/{}.log", self.name))
+        self.host
+            .sh_ok(&format!("tail -n 3 /tmp/{}.log", self.name))
     }
 
     /// Its status, if it has ended.
@@ -88,7 +82,10 @@ impl<'a> Job<'a> {
                 None => Seen::NotYet(self.last_words()?),
             })
         })?;
-        Ok((status, self.host.sh_ok(&format!("cat /tmp/{}.log", self.name))?))
+        Ok((
+            status,
+            self.host.sh_ok(&format!("cat /tmp/{}.log", self.name))?,
+        ))
     }
 
     /// Waits for it to end without an error.
@@ -98,7 +95,11 @@ impl<'a> Job<'a> {
     /// It has met one, or has not ended when the time is up.
     pub fn end_well(&self, limit: Duration) -> Result<()> {
         let (status, log) = self.end(limit)?;
-        ensure!(status == 0, "{} ended with status {status}:\n{log}", self.name);
+        ensure!(
+            status == 0,
+            "{} ended with status {status}:\n{log}",
+            self.name
+        );
         Ok(())
     }
 
@@ -126,6 +127,15 @@ impl<'a> Job<'a> {
         ensure!(!has_wrong_data(&log), "wrong data:\n{log}");
         Ok(())
     }
+}
+
+/// fio, reading and writing a disk, and comparing what comes back with what was written.
+#[must_use]
+pub fn fio_command(disk: &str, more: &str) -> String {
+    format!(
+        "fio --name=job --filename={disk} --rw=randrw --bs=4k --offset=32M --size=16M --direct=1 --ioengine=psync \
+         --allow_file_create=0 --verify=crc32c {more}"
+    )
 }
 
 /// Whether fio says that it has read something else than it had written.

@@ -79,6 +79,18 @@ impl<'a> Pair<'a> {
         })
     }
 
+    /// Two hosts with everything loaded and the link up already.
+    pub fn up(bed: &'a Bed) -> Result<Self> {
+        let (lender, borrower) = (bed.host("lender")?, bed.host("borrower")?);
+        Ok(Self {
+            bed,
+            lender,
+            borrower,
+            at_lender: Link::at(lender, NTB)?,
+            at_borrower: Link::at(borrower, NTB)?,
+        })
+    }
+
     /// The lender's files.
     pub fn lending(&self) -> Lender<'a> {
         Lender(self.lender)
@@ -129,6 +141,15 @@ impl<'a> Pair<'a> {
             address,
             disk,
         })
+    }
+
+    /// The NVMe that is borrowed, and where it is known to be.
+    pub fn borrowed_as(&self, address: String, disk: String) -> Borrowed<'_> {
+        Borrowed {
+            pair: self,
+            address,
+            disk,
+        }
     }
 
     /// Takes the NVMe back, and checks that the lender can use it.

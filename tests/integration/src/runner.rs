@@ -215,10 +215,7 @@ fn kernels_are_content(bed: &Bed, seen: &mut [usize]) -> Result<()> {
 }
 
 fn save_consoles(case: &str, bed: &Bed) -> Result<PathBuf> {
-    let directory = bed
-        .top()
-        .join("target/test")
-        .join(case.replace("::", "-"));
+    let directory = bed.top().join("target/test").join(case.replace("::", "-"));
     fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
     for host in bed.hosts() {
         save(

@@ -41,7 +41,10 @@ fn main() -> Result<ExitCode> {
     .run()?;
     println!("\n{report}\n");
     let failed = report.count(Outcome::Failed);
-    println!("seed {seed}: {} faults, {failed} failed; again: {repeat}", report.faults.len());
+    println!(
+        "seed {seed}: {} faults, {failed} failed; again: {repeat}",
+        report.faults.len()
+    );
     for (number, (kind, outcome, _)) in (from..).zip(&report.faults) {
         if *outcome == Outcome::Failed {
             println!("fault {number} ({kind}) alone: make test-faults SEED={seed} FAULTS={number} FROM={number}");

@@ -101,7 +101,8 @@ impl Disk {
         let command = self.new_run(host, disk, "")?;
         let job = Job::start(host, PROGRAM, &format!("{{ {command}; }}"))?;
         self.wait_progress(20, Duration::from_secs(30), || {
-            ensure!(job.status()?.is_none(), "the writer has ended: {:?}", job.end(Duration::ZERO));
+            let status = job.status()?;
+            ensure!(status.is_none(), "the writer has ended: {status:?}");
             Ok(true)
         })?;
         Ok(job)

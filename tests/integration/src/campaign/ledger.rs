@@ -146,7 +146,11 @@ mod tests {
     fn wrong(ledger: &mut Ledger, run: u32, sector: Option<Generation>) -> usize {
         let mut first = [generation(1, 4); SECTORS];
         first[2] = sector;
-        ledger.check(run, &[first, [None; SECTORS]]).unwrap().1.len()
+        ledger
+            .check(run, &[first, [None; SECTORS]])
+            .unwrap()
+            .1
+            .len()
     }
 
     #[test]

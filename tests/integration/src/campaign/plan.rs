@@ -192,7 +192,12 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({} ms", self.kind, self.delay.as_millis())?;
         if self.kind == Kind::Flap {
-            write!(f, ", {} times {} ms", self.flaps.0, self.flaps.1.as_millis())?;
+            write!(
+                f,
+                ", {} times {} ms",
+                self.flaps.0,
+                self.flaps.1.as_millis()
+            )?;
         }
         if self.kind.lasts() && !matches!(self.kind, Kind::Pause(_)) {
             match self.until {
@@ -254,7 +259,10 @@ mod tests {
                 assert!(turn.contains(kind), "{kind} is missing");
             }
         }
-        assert_ne!(all[..Kind::ALL.len()], all[Kind::ALL.len()..][..Kind::ALL.len()]);
+        assert_ne!(
+            all[..Kind::ALL.len()],
+            all[Kind::ALL.len()..][..Kind::ALL.len()]
+        );
     }
 
     #[test]

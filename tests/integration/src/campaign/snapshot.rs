@@ -7,14 +7,18 @@ use std::collections::BTreeSet;
 use anyhow::{ensure, Result};
 use devlend_bed::Host;
 
-/// Modules with their reference counts, devlend's files, PCI devices with their drivers, and what is claimed of the NTB.
+use super::both;
+use crate::pair::Pair;
+
+/// Modules with their reference counts, devlend's files, PCI devices with their drivers, and how many ranges are claimed by
+/// whom. Where they are does not matter: a function that is found again may have its BARs elsewhere.
 const COMMAND: &str = "\
     awk '$1 ~ /^(devlend|ntb|switchtec|nvme)/ { print \"module \" $1 \" used \" $3 }' /proc/modules; \
     find /sys/kernel/devlend; \
     for device in /sys/bus/pci/devices/*; do \
         driver=$(readlink $device/driver); echo \"device ${device##*/} driver ${driver##*/}\"; \
     done; \
-    grep -E 'devlend|ntb|nvme|[1-9a-f][0-9a-f]{4}:' /proc/iomem";
+    sed -nE '/devlend|ntb|nvme|[1-9a-f][0-9a-f]{4}:/s/.* : /claimed by /p' /proc/iomem | sort | uniq -c";
 
 /// A host's state while a device is borrowed and nobody uses it.
 pub struct Snapshot(BTreeSet<String>);
@@ -25,9 +29,34 @@ impl Snapshot {
     /// # Errors
     ///
     /// The host cannot be asked.
-    pub fn of(host: &Host) -> Result<Self> {
+    fn of(host: &Host) -> Result<Self> {
         let text = host.sh_ok(COMMAND)?;
-        Ok(Self(text.lines().map(|line| line.trim().to_string()).collect()))
+        Ok(Self(
+            text.lines().map(|line| line.trim().to_string()).collect(),
+        ))
+    }
+
+    /// Of the lender and the borrower.
+    ///
+    /// # Errors
+    ///
+    /// As [`of`](Self::of).
+    pub fn of_both(pair: &Pair<'_>) -> Result<[Self; 2]> {
+        both(|| Self::of(pair.lender), || Self::of(pair.borrower))
+    }
+
+    /// Compares the states of both with earlier ones.
+    ///
+    /// # Errors
+    ///
+    /// One is another one.
+    pub fn check_both(before: &[Self; 2], pair: &Pair<'_>) -> Result<()> {
+        let [lender, borrower] = before;
+        both(
+            || lender.check(pair.lender),
+            || borrower.check(pair.borrower),
+        )
+        .map(drop)
     }
 
     /// Compares a host's state with an earlier one.
@@ -35,7 +64,7 @@ impl Snapshot {
     /// # Errors
     ///
     /// It is another one.
-    pub fn check(&self, host: &Host) -> Result<()> {
+    fn check(&self, host: &Host) -> Result<()> {
         let now = Self::of(host)?;
         let (gone, new): (Vec<_>, Vec<_>) = (
             self.0.difference(&now.0).collect(),

@@ -115,9 +115,7 @@ pub fn undo(pair: &Pair<'_>, fault: &Fault) -> Result<()> {
     match fault.kind {
         Kind::Kill(side) => host(pair, side).start(),
         Kind::Cable => pair.bed.emulator().inject(devlend_bed::Fault::Up).map(drop),
-        Kind::UnbindNtb(side) => {
-            host(pair, side).write("/sys/bus/pci/drivers_probe", NTB)
-        }
+        Kind::UnbindNtb(side) => host(pair, side).write("/sys/bus/pci/drivers_probe", NTB),
         Kind::RemoveNtb(side) => host(pair, side).write("/sys/bus/pci/rescan", "1"),
         Kind::Pause(side) => {
             host(pair, side).resume()?;
