@@ -67,8 +67,8 @@ test: env ## Run all tests: format, lints, unit and property tests, the tests in
 	@tests/run
 
 .PHONY: test-faults
-test-faults: env modules tools ## Break things under a borrowed disk in use, again and again (SEED=, FAULTS=200, FROM=1)
-	@$(cargo) run --release -p devlend-integration --bin test-faults -- \
+test-faults: env modules tools ## Break things under a borrowed disk in use, again and again (SEED=, FAULTS=200, FROM=1, NTB=)
+	@$(if $(NTB),DEVLEND_NTB=$(NTB)) $(cargo) run --release -p devlend-integration --bin test-faults -- \
 	    $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(FROM),--from $(FROM))
 
 .PHONY: check

@@ -52,11 +52,8 @@ pub struct Campaign {
 
 impl Campaign {
     /// Runs it, and prints a line for each fault and the reason of each failure.
-    ///
-    /// # Errors
-    ///
-    /// Hosts do not start.
-    pub fn run(&self) -> Result<Report> {
+    #[must_use]
+    pub fn run(&self) -> Report {
         let mut report = Report::default();
         let mut faults = plan::faults(self.seed, self.kinds)
             .take(self.faults as usize)
@@ -64,20 +61,8 @@ impl Campaign {
             .peekable();
         let mut field: Option<Field> = None;
         while let Some(fault) = faults.next() {
-            let auto_next = faults.peek().is_some_and(|next| next.auto);
             let begin = Instant::now();
-            let mut result = match field.as_mut() {
-                Some(field) => field.suffer(&fault, auto_next),
-                None => {
-                    let new = field.insert(Field::new(self.seed)?);
-                    new.suffer(&fault, auto_next)
-                }
-            };
-            if faults.peek().is_none() && result.is_ok() {
-                if let Some(field) = &mut field {
-                    result = result.and_then(|outcome| field.end().map(|()| outcome));
-                }
-            }
+            let result = self.one(&mut field, &fault, faults.peek());
             let took = begin.elapsed();
             let outcome = *result.as_ref().unwrap_or(&Outcome::Failed);
             println!(
@@ -94,7 +79,25 @@ impl Campaign {
             }
         }
         add(&mut report, field);
-        Ok(report)
+        report
+    }
+
+    /// One fault, on the hosts of the one before or on fresh ones.
+    fn one(
+        &self,
+        field: &mut Option<Field>,
+        fault: &Fault,
+        next: Option<&Fault>,
+    ) -> Result<Outcome> {
+        let field = match field {
+            Some(field) => field,
+            None => field.insert(Field::new(self.seed)?),
+        };
+        let outcome = field.suffer(fault, next.is_some_and(|next| next.auto))?;
+        if next.is_none() {
+            field.end()?;
+        }
+        Ok(outcome)
     }
 }
 
