@@ -32,6 +32,9 @@ use snapshot::Snapshot;
 const WRITES: u32 = 32;
 /// How long anything may take that has to happen by itself. Far more than it takes, on any machine.
 const LIMIT: Duration = Duration::from_secs(90);
+/// Seconds that NVMe's driver waits for a device that it probes, even if it has lost it meanwhile. Its own 60 are as long as
+/// a task may hang before the kernel reports it.
+const PATIENCE: u32 = 20;
 /// fio's part of the load; it works on other blocks than `blocks`. Several threads that wait for each transfer: with
 /// `libaio`, fio takes a read that the kernel ends without data, as it does when a disk goes, for one of wrong data.
 const FIO: &str = "--thread --numjobs=4 --size=4M --offset_increment=4M --time_based --runtime=3600 --verify_backlog=64 \
@@ -281,7 +284,9 @@ fn both<T: Send>(
 fn settled(bed: &Bed) -> Result<Pair<'_>> {
     let end = |name: &str, role: Role| {
         let host = bed.host(name)?;
-        host.sh_ok("modprobe nvme")?;
+        host.sh_ok(&format!(
+            "modprobe nvme; echo {PATIENCE} >/sys/module/nvme_core/parameters/admin_timeout"
+        ))?;
         host.load(role)?;
         Link::of(host)?.wait_state("up", LIMIT)
     };
