@@ -106,10 +106,18 @@ impl Process {
     fn wait_gone(&self, limit: Duration) -> Result<()> {
         until("a process to end", limit, || {
             Ok(match self.pid() {
-                None => Seen::Yes(()),
+                None if self.is_reaped() => Seen::Yes(()),
+                None => Seen::NotYet("it has not been waited for".into()),
                 Some(pid) => Seen::NotYet(format!("process {pid} is alive")),
             })
         })
+    }
+
+    /// Whether nothing is left of a child of this program's, not even its status.
+    fn is_reaped(&self) -> bool {
+        self.slot()
+            .as_mut()
+            .is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
     }
 
     fn forget(&self) -> Result<()> {
@@ -224,7 +232,7 @@ mod tests {
         assert!(process.pid().is_some());
         process.stop().unwrap();
         assert_eq!(process.pid(), None);
-        assert!(!Path::new(&format!("/proc/{pid}/exe")).exists());
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
         process.stop().unwrap();
     }
 }
