@@ -44,9 +44,15 @@ pub fn end_on_signals() -> Result<()> {
     Ok(())
 }
 
+/// Whether the program is ending because of a signal: what fails now says nothing.
+#[must_use]
+pub fn is_ending() -> bool {
+    ENDING.load(Ordering::SeqCst)
+}
+
 /// Refuses to start anything more once the program is ending.
 pub(crate) fn check() -> Result<()> {
-    ensure!(!ENDING.load(Ordering::SeqCst), "interrupted");
+    ensure!(!is_ending(), "interrupted");
     Ok(())
 }
 

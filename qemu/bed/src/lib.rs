@@ -38,7 +38,7 @@ mod wait;
 
 pub use bed::Bed;
 pub use emulator::{Counters, Emulator};
-pub use ending::end_on_signals;
+pub use ending::{end_on_signals, is_ending};
 pub use environment::Environment;
 pub use host::{Host, DEFAULT_LIMIT};
 pub use mmio::{Access, AccessKind, Timed};

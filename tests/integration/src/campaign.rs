@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure, Context, Result};
 use devlend_bed::devlend::{Link, Role};
-use devlend_bed::{until, Bed, Options, Seen};
+use devlend_bed::{is_ending, until, Bed, Options, Seen};
 
 use crate::job::{fio_command, has_wrong_data, Job};
 use crate::pair::{self, Borrowed, Pair, NVME};
@@ -54,7 +54,7 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    /// Runs it, and prints a line for each fault and the reason of each failure.
+    /// Runs it, and prints a line for each fault and the reason of each failure. A signal ends it early.
     #[must_use]
     pub fn run(&self) -> Report {
         let mut report = Report::default();
@@ -66,6 +66,9 @@ impl Campaign {
         while let Some(fault) = faults.next() {
             let begin = Instant::now();
             let result = self.one(&mut field, &fault, faults.peek());
+            if is_ending() {
+                break;
+            }
             let took = begin.elapsed();
             let outcome = *result.as_ref().unwrap_or(&Outcome::Failed);
             println!(

@@ -3,7 +3,8 @@
 //! `make test-faults`: faults without number, and whether what is borrowed survives them.
 
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use clap::Parser;
@@ -49,6 +50,10 @@ fn main() -> Result<ExitCode> {
         if *outcome == Outcome::Failed {
             println!("fault {number} ({kind}) alone: make test-faults SEED={seed} FAULTS={number} FROM={number}");
         }
+    }
+    // The hosts are being ended, and with them the program.
+    while devlend_bed::is_ending() {
+        sleep(Duration::from_secs(1));
     }
     Ok(if failed == 0 {
         ExitCode::SUCCESS
