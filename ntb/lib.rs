@@ -16,6 +16,7 @@ pub mod link;
 mod memory;
 pub mod pci;
 pub mod queue;
+mod rate_limit;
 pub mod raw_lock;
 pub mod role;
 pub mod root;

@@ -48,6 +48,7 @@ use crate::{
     key::Key,
     new_raw_spinlock,
     queue::OwnedQueue,
+    rate_limit::RateLimit,
     raw_lock::RawSpinLock,
     sysfs::Dir,
     ticker::Ticking, //
@@ -184,9 +185,13 @@ pub struct Link {
     answered: Atomic<u32>,
     /// The session in which the peer is believed, and told of offers.
     proven: Atomic<u32>,
-    /// The session in which the log has a complaint about the peer already.
-    complained: Atomic<u32>,
     counters: Counters,
+    /// What is wrong with the peer.
+    #[pin]
+    complaints: RateLimit,
+    /// What happens to the link, to offers and to leases.
+    #[pin]
+    transitions: RateLimit,
     knobs: keepalive::Knobs,
     /// What the peer has to have, too.
     #[pin]
@@ -258,8 +263,9 @@ impl Link {
                 flapped: Atomic::new(false),
                 answered: Atomic::new(0),
                 proven: Atomic::new(0),
-                complained: Atomic::new(u32::MAX),
                 counters: Counters::new(),
+                complaints <- RateLimit::new(10),
+                transitions <- RateLimit::new(50),
                 knobs: keepalive::Knobs::new(),
                 key <- new_mutex!(None, "devlend_key"),
                 attach <- new_mutex!(attach::Present::new(), "devlend_attach"),
@@ -325,10 +331,17 @@ impl Link {
         self.own.lock().as_ref().map(use_it)
     }
 
-    /// Logs something about the peer once a session, so that a hostile one cannot flood the log.
-    fn complain(&self, log: impl FnOnce()) {
-        let session = self.session_id();
-        if self.complained.xchg(session, Relaxed) != session {
+    /// Logs what is wrong with the peer, unless that was too often of late: a hostile one must not flood the log. Does not
+    /// sleep.
+    pub fn complain(&self, log: impl FnOnce()) {
+        if self.complaints.allows(&self.name) {
+            log();
+        }
+    }
+
+    /// Logs a transition that the peer can bring about as often as it likes, with a limit too. Does not sleep.
+    pub fn report(&self, log: impl FnOnce()) {
+        if self.transitions.allows(&self.name) {
             log();
         }
     }

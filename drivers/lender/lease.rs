@@ -50,16 +50,18 @@ impl Active {
         let peer = link.peer().map_err(|_| Status::Gone)?;
         let map = |base, size| {
             Mapping::new(&offer.device, base, size).map_err(|error| {
-                dev_err!(
-                    offer.dev(),
-                    "cannot map {size:#x} bytes at {base:#x} for the device: {error:?}\n"
-                );
+                link.complain(|| {
+                    dev_err!(
+                        offer.dev(),
+                        "cannot map {size:#x} bytes at {base:#x} for the device: {error:?}\n"
+                    )
+                });
                 Status::Io
             })
         };
 
-        let image = image(offer)?;
-        let policy = Policy::of(&image).map_err(|malformed| unusable(offer, malformed))?;
+        let image = image(offer, link)?;
+        let policy = Policy::of(&image).map_err(|malformed| unusable(offer, link, malformed))?;
         Ok(Self {
             link: link.clone(),
             policy: KBox::new(policy, GFP_KERNEL).map_err(|_| Status::Io)?,
@@ -91,17 +93,19 @@ impl Active {
     }
 }
 
-fn unusable(offer: &Offer, malformed: devlend_config::Malformed) -> Status {
-    dev_err!(
-        offer.dev(),
-        "configuration space cannot be shown to a borrower: {}\n",
-        ntb::shown::Shown(malformed)
-    );
+fn unusable(offer: &Offer, link: &Link, malformed: devlend_config::Malformed) -> Status {
+    link.complain(|| {
+        dev_err!(
+            offer.dev(),
+            "configuration space cannot be shown to a borrower: {}\n",
+            ntb::shown::Shown(malformed)
+        )
+    });
     Status::Io
 }
 
 /// Reads the device's configuration space, and makes of it what a borrower sees.
-fn image(offer: &Offer) -> Result<KVec<u8>, Status> {
+fn image(offer: &Offer, link: &Link) -> Result<KVec<u8>, Status> {
     let size = pci::config_size(&offer.device);
     let buffer = || KVec::from_elem(0u8, size, GFP_KERNEL).map_err(|_| Status::Io);
 
@@ -112,7 +116,7 @@ fn image(offer: &Offer) -> Result<KVec<u8>, Status> {
         bytes.copy_from_slice(&value.to_le_bytes());
     }
     let mut image = buffer()?;
-    present(&raw, &offer.bars, &mut image).map_err(|malformed| unusable(offer, malformed))?;
+    present(&raw, &offer.bars, &mut image).map_err(|malformed| unusable(offer, link, malformed))?;
     Ok(image)
 }
 

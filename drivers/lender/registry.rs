@@ -131,10 +131,12 @@ impl Registry {
         }
         let span = fit(&mut offer.ranges()).map_err(Some)?;
         if !window::is_harmless(&span) {
-            dev_err!(
-                offer.dev(),
-                "its BARs share pages with an NTB, which the borrower must not reach; give them other addresses\n"
-            );
+            link.complain(|| {
+                dev_err!(
+                    offer.dev(),
+                    "its BARs share pages with an NTB, which the borrower must not reach; give them other addresses\n"
+                )
+            });
             return Err(None);
         }
         Ok(span)
@@ -165,7 +167,7 @@ impl Registry {
         }
         self.windows.reserve(1, GFP_KERNEL).map_err(|_| None)?;
         let window = Window::open(link, span).map_err(|error| {
-            dev_err!(link.dev(), "cannot open the MMIO window: {error:?}\n");
+            link.complain(|| dev_err!(link.dev(), "cannot open the MMIO window: {error:?}\n"));
             None
         })?;
         self.windows.push(window, GFP_KERNEL).map_err(|_| None)?;

@@ -145,7 +145,7 @@ pub(crate) fn tell_revoked(
 /// Ends leases of a link. When it returns nothing of the borrower is left, and the peers know.
 fn end(link: &Link, which: impl Fn(&Offer) -> bool, why: &str) {
     stop(link, which, why);
-    clean();
+    clean(link);
 }
 
 /// Ends leases of a link, but for the resets: no device does DMA any more before the window closes.
@@ -154,11 +154,13 @@ fn stop(link: &Link, which: impl Fn(&Offer) -> bool, why: &str) {
     for offer in &mut registry.offers {
         if offer.lease.is_held_by(link.id()) && which(offer) {
             let epoch = offer.epoch();
-            dev_info!(
-                offer.dev(),
-                "lease over link {}, epoch {epoch} ended: {why}\n",
-                link.name()
-            );
+            link.report(|| {
+                dev_info!(
+                    offer.dev(),
+                    "lease over link {}, epoch {epoch} ended: {why}\n",
+                    link.name()
+                )
+            });
             lease::end(offer);
             events::ended(&offer.device, offer.address, link, epoch, why);
         }
@@ -166,14 +168,16 @@ fn stop(link: &Link, which: impl Fn(&Offer) -> bool, why: &str) {
     registry.close_window(link);
 }
 
-/// Resets the devices whose leases have ended, and offers them again.
-fn clean() {
+/// Resets the devices whose leases have ended, which `link` has brought about, and offers them again.
+fn clean(link: &Link) {
     while let Some((address, device, audience)) = unclean() {
-        if reset(address, &device).is_err() {
-            dev_warn!(
-                device,
-                "the device could not be reset after its lease; bus mastering is off\n"
-            );
+        if reset(link, address, &device).is_err() {
+            link.complain(|| {
+                dev_warn!(
+                    device,
+                    "the device could not be reset after its lease; bus mastering is off\n"
+                )
+            });
         }
         if let Some(offer) = registry::lock().find(address) {
             offer.lease.cleaned();
@@ -250,12 +254,14 @@ fn open_free(
     let span = match registry.open_window(link, address) {
         Ok(span) => span,
         Err(Some(no_space)) => {
-            pr_err!(
-                "{}: its BARs do not fit the MMIO window of link {}: {}\n",
-                ntb::shown::Shown(address),
-                link.name(),
-                ntb::shown::Shown(no_space)
-            );
+            link.complain(|| {
+                pr_err!(
+                    "{}: its BARs do not fit the MMIO window of link {}: {}\n",
+                    ntb::shown::Shown(address),
+                    link.name(),
+                    ntb::shown::Shown(no_space)
+                )
+            });
             request.no_space(no_space);
             return Ok(None);
         }
@@ -273,11 +279,13 @@ fn open_free(
     };
     request.reply::<Open>(&active.describe(offer, epoch, span));
     offer.active = Some(active);
-    dev_info!(
-        offer.dev(),
-        "lent over link {}, epoch {epoch}\n",
-        link.name()
-    );
+    link.report(|| {
+        dev_info!(
+            offer.dev(),
+            "lent over link {}, epoch {epoch}\n",
+            link.name()
+        )
+    });
     events::begun(&offer.device, address, link, epoch);
     let audience = offer.audience;
     registry.last_epoch = epoch;
@@ -364,7 +372,7 @@ fn reset_lent(link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {
         (offer.address, offer.device.clone(), saved)
     };
 
-    reset(address, &device)?;
+    reset(link, address, &device)?;
 
     // The lender may have taken it back meanwhile: then it is no longer the borrower's to set up.
     let mut registry = registry::lock();
@@ -380,7 +388,7 @@ fn reset_lent(link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {
 }
 
 /// Resets a device that is bound to our driver, without the registry's lock: a device may take a minute to come back.
-fn reset(address: Address, device: &Device) -> Result<(), Status> {
+fn reset(link: &Link, address: Address, device: &Device) -> Result<(), Status> {
     for _ in 0..RESET_TRIES {
         let done = pci::try_with_lock(device, |device| {
             // Unbinding needs the device's lock, too: as long as there is an offer, the device is ours.
@@ -390,7 +398,7 @@ fn reset(address: Address, device: &Device) -> Result<(), Status> {
         match done {
             Some(Some(Ok(()))) => return Ok(()),
             Some(Some(Err(error))) => {
-                dev_err!(device, "reset failed: {error:?}\n");
+                link.complain(|| dev_err!(device, "reset failed: {error:?}\n"));
                 return Err(Status::Io);
             }
             Some(None) => return Err(Status::Gone),
@@ -408,6 +416,6 @@ fn clunk(link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {
     // Before the reset, which takes its time: the device does no harm any more.
     request.reply::<Clunk>(&Empty {});
     request.send_now(link);
-    clean();
+    clean(link);
     Ok(())
 }

@@ -113,7 +113,7 @@ impl WorkItem<WORK> for Link {
             return;
         }
         if !this.failing.xchg(true, Relaxed) {
-            dev_err!(this.dev(), "no session with the peer ({error:?})\n");
+            this.complain(|| dev_err!(this.dev(), "no session with the peer ({error:?})\n"));
         }
         if error == ETIMEDOUT || error == ENOMEM {
             this.restart();
@@ -316,7 +316,7 @@ impl Link {
     pub(super) fn go_down(self: &Arc<Self>) {
         *self.peer.lock() = None;
         if core::mem::take(&mut self.setup.lock().told_up) {
-            dev_info!(self.dev(), "link down\n");
+            self.report(|| dev_info!(self.dev(), "link down\n"));
             self.uevent("link-down");
         }
         // The lender first: it stops the DMA of devices whose borrower is gone.
@@ -381,11 +381,14 @@ impl Link {
             true => ", attached with a key",
             false => "",
         };
-        dev_info!(
-            self.dev(),
-            "link up, protocol version {}{with}\n",
-            peer.version
-        );
+        self.report(|| {
+            dev_info!(
+                self.dev(),
+                "link up, protocol version {}{with}
+",
+                peer.version
+            )
+        });
         self.uevent("link-up");
         role::with_borrower(|borrower| borrower.link_up(self));
         Ok(())

@@ -288,22 +288,26 @@ fn version(link: &Arc<Link>, incoming: &mut Incoming<'_>) -> Result<(), Status> 
     let asked: Version = incoming.body()?;
     let theirs = (asked.min.get(), asked.max.get());
     let Some(version) = negotiate((VERSION_MIN, VERSION_MAX), theirs) else {
-        dev_err!(
-            link.dev(),
-            "peer speaks protocol versions {}-{}, this host {}-{}: load matching devlend modules on both\n",
-            theirs.0,
-            theirs.1,
-            VERSION_MIN,
-            VERSION_MAX
-        );
+        link.complain(|| {
+            dev_err!(
+                link.dev(),
+                "peer speaks protocol versions {}-{}, this host {}-{}: load matching devlend modules on both\n",
+                theirs.0,
+                theirs.1,
+                VERSION_MIN,
+                VERSION_MAX
+            )
+        });
         return Err(Status::Version);
     };
     if asked.slot_size.get() != SLOT_SIZE as u32 {
-        dev_err!(
-            link.dev(),
-            "peer has slots of {} bytes, this host of {SLOT_SIZE}: load matching devlend modules on both\n",
-            asked.slot_size.get()
-        );
+        link.complain(|| {
+            dev_err!(
+                link.dev(),
+                "peer has slots of {} bytes, this host of {SLOT_SIZE}: load matching devlend modules on both\n",
+                asked.slot_size.get()
+            )
+        });
         return Err(Status::Version);
     }
     let session = incoming.session;

@@ -55,6 +55,11 @@ __rust_helper struct workqueue_struct *rust_helper_alloc_unbound_workqueue(const
 	return alloc_workqueue("%s", WQ_UNBOUND | WQ_HIGHPRI, 0, name);
 }
 
+__rust_helper void rust_helper_ratelimit_init(struct ratelimit_state *rs, int burst)
+{
+	ratelimit_state_init(rs, DEFAULT_RATELIMIT_INTERVAL, burst);
+}
+
 __rust_helper void rust_helper_dma_read_barrier(void)
 {
 	dma_rmb();
