@@ -259,18 +259,23 @@ impl Offer {
 
     /// Has the device removed and returned, in a work item. False if that is under way, or if there is none.
     pub(crate) fn give_back(self: &Arc<Self>, why: &'static str) -> bool {
-        {
-            let mut lease = self.lease.lock();
-            match &mut *lease {
-                Some(held) if matches!(held.phase, Phase::New | Phase::InUse) => {
-                    held.phase = Phase::Returning;
-                    held.ends(why);
-                }
-                _ => return false,
-            }
+        let is_due = self.begin_return(why);
+        if is_due {
+            self.queue_detach();
         }
-        self.queue_detach();
-        true
+        is_due
+    }
+
+    /// Notes that the device is to be returned. False if that is under way, or if there is none.
+    fn begin_return(&self, why: &'static str) -> bool {
+        match &mut *self.lease.lock() {
+            Some(held) if matches!(held.phase, Phase::New | Phase::InUse) => {
+                held.phase = Phase::Returning;
+                held.ends(why);
+                true
+            }
+            _ => false,
+        }
     }
 
     fn queue_detach(self: &Arc<Self>) {
@@ -369,11 +374,16 @@ impl Offer {
         );
     }
 
-    /// The lender wants the device: it gets it in good order, however much time there is for that.
-    pub(crate) fn take_back(self: &Arc<Self>, seconds: u32) {
-        self.remote.counters.asked.count();
-        self.event("take-back", Some(seconds));
-        self.give_back("asked for");
+    /// The lender wants the device: it gets it in good order, however much time there is for that. False if it is on its
+    /// way already: a lender that asks again changes nothing.
+    pub(crate) fn take_back(self: &Arc<Self>, seconds: u32) -> bool {
+        let is_due = self.begin_return("asked for");
+        if is_due {
+            self.remote.counters.asked.count();
+            self.event("take-back", Some(seconds));
+            self.queue_detach();
+        }
+        is_due
     }
 
     /// The device has reported an error.

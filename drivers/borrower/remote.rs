@@ -165,12 +165,13 @@ impl Remote {
         let Some(offer) = offer.filter(|offer| offer.epoch() == Some(epoch)) else {
             return;
         };
-        dev_warn!(
-            self.link.dev(),
-            "the lender wants {} back within {seconds} s, epoch {epoch}: giving it back\n",
-            ntb::shown::Shown(address)
-        );
-        offer.take_back(seconds);
+        if offer.take_back(seconds) {
+            dev_warn!(
+                self.link.dev(),
+                "the lender wants {} back within {seconds} s, epoch {epoch}: giving it back\n",
+                ntb::shown::Shown(address)
+            );
+        }
     }
 
     /// A device has reported an error, and works on: it is its driver's to find out, and the user's to know.
@@ -322,13 +323,15 @@ impl Remote {
             offer.show(files.offers())?;
             self.offers.lock().push(offer.clone(), GFP_KERNEL)?;
         }
-        dev_info!(
-            self.link.dev(),
-            "peer offers {} ({:04x}:{:04x})\n",
-            ntb::shown::Shown(offer.address),
-            listed.vendor.get(),
-            listed.device.get()
-        );
+        self.link.report(|| {
+            dev_info!(
+                self.link.dev(),
+                "peer offers {} ({:04x}:{:04x})\n",
+                ntb::shown::Shown(offer.address),
+                listed.vendor.get(),
+                listed.device.get()
+            )
+        });
         Ok(())
     }
 }
@@ -346,10 +349,12 @@ impl WorkItem for Remote {
             this.refresh();
         }
         if let (Err(error), false) = (updated, this.is_closed()) {
-            dev_err!(
-                this.link.dev(),
-                "cannot list the peer's offers ({error:?})\n"
-            );
+            this.link.complain(|| {
+                dev_err!(
+                    this.link.dev(),
+                    "cannot list the peer's offers ({error:?})\n"
+                )
+            });
         }
     }
 }
