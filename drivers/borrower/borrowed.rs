@@ -31,6 +31,11 @@ use kernel::{
         Arc,
         Mutex, //
     },
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    },
 };
 use ntb::{
     errno::{
@@ -51,6 +56,9 @@ use pci_shim::{
     Removal,
     RootBus, //
 };
+
+/// How long the lender may take for a whole configuration space, but for its last part.
+const IMAGE_TIMEOUT: Delta = Delta::from_secs(10);
 
 /// Granule in which a window is claimed, bytes.
 const PAGE: u64 = 4096;
@@ -117,7 +125,14 @@ impl Borrowed {
             );
             eproto()
         };
-        let told = fetch_image(link, lease.scope, reply.config_size.get())?;
+        let told =
+            fetch_image(link, lease.scope, reply.config_size.get()).inspect_err(|error| {
+                dev_err!(
+                    link.dev(),
+                    "{}: its configuration space could not be fetched ({error:?})\n",
+                    Shown(offer.address)
+                );
+            })?;
         // An honest lender's image comes out as it is; of any other, nothing is left that we would not show.
         let mut image = KVec::from_elem(0, told.len(), GFP_KERNEL)?;
         present(&told, &bars, &mut image).map_err(malformed)?;
@@ -343,10 +358,17 @@ fn extent(bars: &[Bar; 6], reply: &OpenReply, peer: &Peer) -> Result<(u64, u64)>
     Ok((start, end.checked_sub(start).ok_or_else(eproto)?))
 }
 
+/// # Errors
+///
+/// `ETIMEDOUT`: a lender that takes its time for each part keeps all commands waiting.
 fn fetch_image(link: &Link, scope: Scope, size: u16) -> Result<KVec<u8>> {
+    let start = Instant::<Monotonic>::now();
     let mut image = KVec::with_capacity(size.into(), GFP_KERNEL)?;
     // CAST: A small constant.
     for offset in (0..size).step_by(IMAGE_CHUNK) {
+        if start.elapsed() > IMAGE_TIMEOUT {
+            return Err(ETIMEDOUT);
+        }
         let chunk = link
             .request(
                 scope,
