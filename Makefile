@@ -42,12 +42,13 @@ modules: $(needs-kernel) ## Build the kernel modules (KDIR=... for another kerne
 	$(call kbuild,$(MODULES_OUT)) modules
 
 .PHONY: tools
-tools: ## Build the host-side programs: ntb-emu and bed
+tools: ## Build the host-side programs: ntb-emu, bed, and what runs in the guests
 	@command -v $(cargo) >/dev/null || { echo "error: no cargo: install Rust 1.85 or later (Debian 13: apt install cargo; else rustup.rs)" >&2; exit 1; }
 	$(cargo) build --release -p ntb-emu -p devlend-bed
 	# These run in the guests: without libraries of this machine's.
 	$(cargo) rustc --release -p mmio-time -- -C target-feature=+crt-static
 	$(cargo) rustc --release -p devlend-blocks --bin blocks -- -C target-feature=+crt-static -C strip=symbols
+	$(cargo) rustc --release -p bad-peer -- -C target-feature=+crt-static
 
 .PHONY: demo
 demo: env modules tools ## Lend an NVMe disk from one host to another, use it, give it back; ends with a report (NTB=)

@@ -7,6 +7,7 @@
 
 mod allowed;
 mod auto;
+mod bad_peer;
 mod bare_ntb;
 mod bed_itself;
 mod borrow_errors;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     let cases: Vec<Case> = [
         bed_itself::CASES,
         bare_ntb::CASES,
+        bad_peer::CASES,
         lend_errors::CASES,
         borrow_errors::CASES,
         data_path::CASES,

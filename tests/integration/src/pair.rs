@@ -17,6 +17,9 @@ pub const ROOT_PORT: &str = "0000:00:04.0";
 /// A device of the lender's with a 128 MiB BAR, more than the default window for registers holds.
 pub const BIG: &str = "0000:00:05.0";
 
+/// Memory for what is not the kernel's, which the bad peer needs.
+pub const SPARE: &str = "memmap=1M$0x10000000";
+
 /// The hardware family between the hosts where a test does not need a certain one: `DEVLEND_NTB`, or the default.
 pub fn family() -> Result<Family> {
     std::env::var("DEVLEND_NTB").map_or_else(|_| Ok(Family::default()), |name| Ok(name.parse()?))
@@ -30,6 +33,9 @@ pub fn options() -> Result<Options> {
 /// The same with an NTB of a certain family.
 pub fn options_with(family: Family) -> Result<Options> {
     let mut options = Options::pair(family);
+    for host in &mut options.hosts {
+        host.append = SPARE.into();
+    }
     options.host_mut("lender")?.args = [
         "-device",
         "pcie-root-port,id=rp0,chassis=1,slot=1,addr=0x4",

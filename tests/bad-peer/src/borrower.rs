@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A borrower that no lender deserves.
+
+mod early;
+mod handshake;
+mod lease;
+mod overrun;
+mod requests;
+
+use anyhow::{ensure, Result};
+use clap::ValueEnum;
+use devlend_protocol::{Address, List, Status};
+
+use crate::session::Session;
+
+/// What it does.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Scenario {
+    /// Asks before it has told its version.
+    Early,
+    /// Sends what no request is: wrong epochs, lengths, tags, kinds, versions and windows.
+    Requests,
+    /// Misuses a lease that it has.
+    Lease,
+    /// Counts what it has not sent.
+    Overrun,
+    /// Announces what cannot be, what is over, and something else each time.
+    Handshake,
+}
+
+/// Does it, and then shows that the lender still works for it.
+pub fn run(
+    scenario: Scenario,
+    session: &mut Session,
+    device: Address,
+    rng: fastrand::Rng,
+) -> Result<()> {
+    match scenario {
+        Scenario::Early => early::run(session, device)?,
+        Scenario::Requests => requests::run(session, rng)?,
+        Scenario::Lease => lease::run(session, device, rng)?,
+        Scenario::Overrun => overrun::run(session)?,
+        Scenario::Handshake => handshake::run(session, rng)?,
+    }
+    is_served(session)
+}
+
+/// Checks that an honest request is answered as it should be.
+fn is_served(session: &mut Session) -> Result<()> {
+    ensure!(session.is_alive()?, "the session is over");
+    let mut index = 0;
+    while let Ok(_offer) = session.ask(0, &list(index))? {
+        index += 1;
+    }
+    session.refused(0, &list(index), Status::NotFound, "the end of the list")
+}
+
+fn list(index: u32) -> List {
+    List {
+        index: index.into(),
+    }
+}

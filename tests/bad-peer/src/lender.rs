@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A lender that no borrower deserves.
+
+mod device;
+mod events;
+mod leases;
+mod offers;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::ValueEnum;
+use devlend_protocol::{Address, OfferChanged, ParsedHeader};
+
+use crate::session::{Session, Slot};
+
+/// What it does.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Scenario {
+    /// Offers nonsense without end, and says each moment that it has changed.
+    Offers,
+    /// Grants leases that are lies, one for each device that it offers.
+    Leases,
+    /// Sends events without a pause, about what is not there and, when it is told to, about what is.
+    Events,
+}
+
+/// One of them.
+trait Lender {
+    /// Answers a request: the reply goes to `out`; its length, 0 for none.
+    fn answer(
+        &mut self,
+        session: &mut Session,
+        header: &ParsedHeader,
+        body: &[u8],
+        out: &mut Slot,
+    ) -> Result<usize>;
+
+    /// Called again and again.
+    fn tick(&mut self, _session: &mut Session) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Between two looks at the scratchpads: the host may have ended the session.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Serves for ever.
+pub fn run(scenario: Scenario, session: &mut Session, rng: fastrand::Rng) -> Result<()> {
+    let mut lender: Box<dyn Lender> = match scenario {
+        Scenario::Offers => Box::new(offers::Offers::new(rng)),
+        Scenario::Leases => Box::new(leases::Leases::new(rng)),
+        Scenario::Events => Box::new(events::Events::new(rng)),
+    };
+    loop {
+        session.connect()?;
+        // It has listed what there was while we were not ready.
+        session.notify(0, &OfferChanged::default())?;
+        let mut looked = Instant::now();
+        while session.is_open() {
+            let served = session
+                .pump(&mut |session, header, body, out| lender.answer(session, header, body, out));
+            match served.and_then(|()| lender.tick(session)) {
+                Err(error) if session.is_open() => return Err(error),
+                _ => {}
+            }
+            if looked.elapsed() > LOOK {
+                session.look()?;
+                looked = Instant::now();
+            }
+        }
+    }
+}
+
+/// The address of the device with that number, where no host has one.
+fn address(number: u8) -> Address {
+    Address::from(1 << 16 | u32::from(number) << 3)
+}
+
+/// Whether the test has said that it goes on, by the name of the step.
+fn told(step: &str) -> bool {
+    Path::new("/tmp").join(format!("bad-peer-{step}")).exists()
+}

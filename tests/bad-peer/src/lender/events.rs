@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Events about what is not there; and the same event more than once about what is.
+
+use anyhow::Result;
+use devlend_protocol::{
+    DeviceError, OfferChanged, ParsedHeader, Revoked, TakeBack, HEADER_SIZE, NO_TAG,
+};
+
+use super::{address, device, told, Lender};
+use crate::session::{Session, Slot};
+
+pub struct Events {
+    rng: fastrand::Rng,
+    sent: u64,
+    step: Step,
+}
+
+/// What the device that is lent is told to be.
+#[derive(Clone, Copy, PartialEq)]
+enum Step {
+    Lent,
+    Wanted,
+}
+
+impl Events {
+    pub fn new(rng: fastrand::Rng) -> Self {
+        Self {
+            rng,
+            sent: 0,
+            step: Step::Lent,
+        }
+    }
+
+    /// Bytes that are no event that the host knows.
+    fn none(&mut self, session: &mut Session) -> Result<()> {
+        let rng = &mut self.rng;
+        let kind = [0, 2, 8, 31, 32, 33, 34, 35, 36, u16::MAX][rng.usize(0..10)];
+        let length = rng.u16(9..64);
+        let mut slot = vec![0; HEADER_SIZE + usize::from(length)];
+        rng.fill(&mut slot);
+        for (at, half) in [(4, kind), (6, length), (8, NO_TAG), (10, 0)] {
+            device::put(&mut slot, at, &half.to_le_bytes());
+        }
+        session.send(&slot, true)
+    }
+}
+
+impl Lender for Events {
+    fn answer(
+        &mut self,
+        session: &mut Session,
+        header: &ParsedHeader,
+        body: &[u8],
+        out: &mut Slot,
+    ) -> Result<usize> {
+        let offers = [device::offer(address(0), 0, 0xff_0000)];
+        let image = device::image(session, 0, 0xff_0000);
+        device::answer(session, header, body, out, &offers, &image)
+    }
+
+    fn tick(&mut self, session: &mut Session) -> Result<()> {
+        if !session.has_room()? {
+            return Ok(());
+        }
+        self.sent += 1;
+        if self.sent % 64 == 1 {
+            let step = if told("wanted") {
+                Step::Wanted
+            } else {
+                Step::Lent
+            };
+            if step != self.step {
+                println!("sent {}", self.sent);
+            }
+            self.step = step;
+        }
+        // The epoch of a lease is its address, see `device::answer`.
+        let here = u32::from(address(0));
+        match self.step {
+            Step::Wanted => {
+                let seconds = self.rng.u32(..).into();
+                let event = TakeBack {
+                    address: here.into(),
+                    seconds,
+                };
+                return session.notify(here, &event);
+            }
+            Step::Lent => {}
+        }
+        let rng = &mut self.rng;
+        // One of the two is wrong.
+        let epoch = rng.u32(..) | 1;
+        let (at, epoch) = match rng.u8(0..3) {
+            0 => (here, epoch),
+            1 => (rng.u32(..) | 1, here),
+            _ => (rng.u32(..), epoch),
+        };
+        match rng.u8(0..5) {
+            0 => {
+                let event = Revoked {
+                    address: at.into(),
+                    reason: rng.u8(..),
+                };
+                session.notify(epoch, &event)
+            }
+            1 => {
+                let event = TakeBack {
+                    address: at.into(),
+                    seconds: rng.u32(..).into(),
+                };
+                session.notify(epoch, &event)
+            }
+            2 => session.notify(epoch, &OfferChanged { address: at.into() }),
+            3 => session.notify(epoch, &DeviceError { address: at.into() }),
+            _ => self.none(session),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A bad borrower against an honest lender. What the lender has to answer, the bad peer itself checks.
+
+use super::*;
+
+/// Runs a scenario that ends by itself; the lender's kernel has to say this.
+fn scenario(bed: &Bed, name: &str, said: &[&str]) -> Result<()> {
+    against_lender(bed, |honest, bad| {
+        let refused = honest.link.number("refused")?;
+        bad.borrow(name)?;
+        ensure!(
+            honest.link.number("refused")? > refused,
+            "nothing was refused"
+        );
+        honest.check_log(said)
+    })
+}
+
+pub fn asks_before_it_may(bed: &Bed) -> Result<()> {
+    let said = [
+        "peer speaks protocol versions 2-65535",
+        "peer has slots of 0 bytes",
+        "link up",
+    ];
+    scenario(bed, "early", &said)
+}
+
+pub fn sends_requests_that_are_none(bed: &Bed) -> Result<()> {
+    let said = ["malformed message from the peer: tag 0x10 names no reply slot"];
+    scenario(bed, "requests", &said)
+}
+
+/// What the configuration space of the NVMe has to be after it was misused: base addresses, ROM, interrupt line.
+fn header(host: &Host) -> Result<String> {
+    host.sh_ok(&format!(
+        "setpci -s {NVME} 10.l 14.l 18.l 1c.l 20.l 24.l 30.l 3c.b"
+    ))
+}
+
+pub fn misuses_a_lease(bed: &Bed) -> Result<()> {
+    against_lender(bed, |honest, bad| {
+        let before = header(honest.host)?;
+        bad.borrow("lease")?;
+        honest.check_log(&[
+            "lent over link",
+            "ended: it is opened anew",
+            "ended: returned",
+        ])?;
+        let after = header(honest.host)?;
+        ensure!(before == after, "its header was {before}, is {after}");
+        let command = honest.host.sh_ok(&format!("setpci -s {NVME} COMMAND"))?;
+        ensure!(
+            u32::from_str_radix(&command, 16)? & 4 == 0,
+            "it masters the bus: command {command}"
+        );
+        Ok(())
+    })
+}
+
+pub fn overruns_the_ring(bed: &Bed) -> Result<()> {
+    let said = ["peer overran the request ring", "closing the session"];
+    scenario(bed, "overrun", &said)
+}
+
+pub fn announces_lies(bed: &Bed) -> Result<()> {
+    let said = [
+        "the peer's announcement is no good: generation is 0",
+        "no session with the peer",
+    ];
+    scenario(bed, "handshake", &said)
+}
