@@ -221,13 +221,13 @@ impl Borrowed {
             return;
         }
         match link.request(scope, &Clunk {}) {
-            // The lender has taken it back itself.
-            Ok(_) | Err(Refusal::Peer(Failure::Status(Status::Stale))) => {}
+            // The lender has taken it back itself, or everything with its module.
+            Ok(_) | Err(Refusal::Peer(Failure::Status(Status::Stale | Status::NotFound))) => {}
             // It does when it sees the session end.
             Err(Refusal::Local(error)) if error == enotconn() => {}
             // Nobody has stopped the device, and its driver is about to free the memory it may be writing to: so nothing
             // of the lender's may reach this host's memory any more.
-            Err(Refusal::Local(_)) if self.is_gone() => {
+            Err(_) if self.is_gone() => {
                 if link.end_session(scope.session) {
                     dev_err!(
                         link.dev(),
