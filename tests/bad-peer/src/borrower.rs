@@ -3,8 +3,10 @@
 //! A borrower that no lender deserves.
 
 mod early;
+mod flood;
 mod handshake;
 mod lease;
+mod noise;
 mod overrun;
 mod requests;
 
@@ -23,10 +25,14 @@ pub enum Scenario {
     Requests,
     /// Misuses a lease that it has.
     Lease,
+    /// Sends without a pause, and rings without a reason.
+    Flood,
     /// Counts what it has not sent.
     Overrun,
     /// Announces what cannot be, what is over, and something else each time.
     Handshake,
+    /// Writes random bytes everywhere in the control block.
+    Noise,
 }
 
 /// Does it, and then shows that the lender still works for it.
@@ -40,8 +46,10 @@ pub fn run(
         Scenario::Early => early::run(session, device)?,
         Scenario::Requests => requests::run(session, rng)?,
         Scenario::Lease => lease::run(session, device, rng)?,
+        Scenario::Flood => flood::run(session, device, rng)?,
         Scenario::Overrun => overrun::run(session)?,
         Scenario::Handshake => handshake::run(session, rng)?,
+        Scenario::Noise => noise::run(session, rng)?,
     }
     is_served(session)
 }

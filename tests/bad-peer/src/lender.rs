@@ -6,6 +6,9 @@ mod device;
 mod events;
 mod leases;
 mod offers;
+mod replies;
+mod sessions;
+mod stubborn;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,8 +26,14 @@ pub enum Scenario {
     Offers,
     /// Grants leases that are lies, one for each device that it offers.
     Leases,
+    /// Answers wrongly, late, twice, elsewhere, or not at all.
+    Replies,
     /// Sends events without a pause, about what is not there and, when it is told to, about what is.
     Events,
+    /// Refuses everything about a device that it has lent, its return too.
+    Stubborn,
+    /// Ends each session after a moment, and scribbles between two.
+    Sessions,
 }
 
 /// One of them.
@@ -52,7 +61,10 @@ pub fn run(scenario: Scenario, session: &mut Session, rng: fastrand::Rng) -> Res
     let mut lender: Box<dyn Lender> = match scenario {
         Scenario::Offers => Box::new(offers::Offers::new(rng)),
         Scenario::Leases => Box::new(leases::Leases::new(rng)),
+        Scenario::Replies => Box::new(replies::Replies::new(rng)),
         Scenario::Events => Box::new(events::Events::new(rng)),
+        Scenario::Stubborn => Box::new(stubborn::Stubborn),
+        Scenario::Sessions => Box::new(sessions::Sessions::new(rng)),
     };
     loop {
         session.connect()?;

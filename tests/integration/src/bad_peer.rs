@@ -7,16 +7,18 @@
 
 mod as_borrower;
 mod as_lender;
+mod crowd;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 use devlend_bed::devlend::{Lender, Link, Role};
-use devlend_bed::{until, Bed, Host, Seen};
+use devlend_bed::{until, Bed, Host, Options, Seen};
 
 use crate::pair::{finally, Pair, NTB, NVME};
 use crate::runner::{Body, Case};
 
+/// In the shared hosts.
 pub const CASES: &[Case] = &[
     Case {
         name: "bad_peer::asks_before_it_may",
@@ -31,12 +33,20 @@ pub const CASES: &[Case] = &[
         body: Body::Amd(as_borrower::misuses_a_lease),
     },
     Case {
+        name: "bad_peer::floods",
+        body: Body::Amd(as_borrower::floods),
+    },
+    Case {
         name: "bad_peer::overruns_the_ring",
         body: Body::Amd(as_borrower::overruns_the_ring),
     },
     Case {
         name: "bad_peer::announces_lies",
         body: Body::Amd(as_borrower::announces_lies),
+    },
+    Case {
+        name: "bad_peer::makes_noise",
+        body: Body::Amd(as_borrower::makes_noise),
     },
     Case {
         name: "bad_peer::offers_nonsense",
@@ -47,10 +57,28 @@ pub const CASES: &[Case] = &[
         body: Body::Amd(as_lender::grants_leases_that_are_lies),
     },
     Case {
+        name: "bad_peer::answers_wrongly",
+        body: Body::Amd(as_lender::answers_wrongly),
+    },
+    Case {
         name: "bad_peer::sends_events_about_nothing",
         body: Body::Amd(as_lender::sends_events_about_nothing),
     },
+    Case {
+        name: "bad_peer::does_not_take_back_what_is_lost",
+        body: Body::Amd(as_lender::does_not_take_back_what_is_lost),
+    },
+    Case {
+        name: "bad_peer::ends_session_after_session",
+        body: Body::Amd(as_lender::ends_session_after_session),
+    },
 ];
+
+/// In three hosts of their own.
+pub const CROWDS: &[Case] = &[Case {
+    name: "bad_peer::beside_an_honest_one",
+    body: Body::Hosts(crowd::options, crowd::beside_an_honest_one),
+}];
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long a scenario may take.
@@ -128,7 +156,20 @@ impl<'a> Bad<'a> {
     /// Ends what [`start`](Self::start) started; it must still be there.
     fn stop(&self) -> Result<()> {
         self.check()?;
-        self.host.sh_ok("kill $(cat /tmp/bad-peer.pid)").map(drop)
+        self.host.sh_ok("kill $(cat /tmp/bad-peer.pid)")?;
+        self.wait_end()
+    }
+
+    /// Waits for the end of what [`start`](Self::start) started.
+    fn wait_end(&self) -> Result<()> {
+        until("the bad peer to end", SCENARIO, || {
+            let gone = self.host.sh("[ ! -d /proc/$(cat /tmp/bad-peer.pid) ]")?;
+            Ok(if gone.ok() {
+                Seen::Yes(())
+            } else {
+                Seen::NotYet(self.output()?)
+            })
+        })
     }
 
     /// Leaves the host to others.

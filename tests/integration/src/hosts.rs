@@ -68,6 +68,7 @@ fn main() -> ExitCode {
         plans::CASES,
         two_devices::CASES,
         three_hosts::CASES,
+        bad_peer::CROWDS,
         allowed::CASES,
         crossing_reads::CASES,
         cycles::wanted().map_or(&[], |_| cycles::CASES),

@@ -21,6 +21,7 @@ pub struct Events {
 enum Step {
     Lent,
     Wanted,
+    Revoked,
 }
 
 impl Events {
@@ -65,10 +66,10 @@ impl Lender for Events {
         }
         self.sent += 1;
         if self.sent % 64 == 1 {
-            let step = if told("wanted") {
-                Step::Wanted
-            } else {
-                Step::Lent
+            let step = match (told("revoked"), told("wanted")) {
+                (true, _) => Step::Revoked,
+                (_, true) => Step::Wanted,
+                _ => Step::Lent,
             };
             if step != self.step {
                 println!("sent {}", self.sent);
@@ -83,6 +84,14 @@ impl Lender for Events {
                 let event = TakeBack {
                     address: here.into(),
                     seconds,
+                };
+                return session.notify(here, &event);
+            }
+            Step::Revoked => {
+                let reason = self.rng.u8(..);
+                let event = Revoked {
+                    address: here.into(),
+                    reason,
                 };
                 return session.notify(here, &event);
             }

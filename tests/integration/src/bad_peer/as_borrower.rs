@@ -58,6 +58,29 @@ pub fn misuses_a_lease(bed: &Bed) -> Result<()> {
     })
 }
 
+/// While the ring is kept full and the doorbells ring, everything else goes on.
+pub fn floods(bed: &Bed) -> Result<()> {
+    against_lender(bed, |honest, bad| {
+        bad.start("borrower flood")?;
+        let lending = Lender(honest.host);
+        for _ in 0..5 {
+            wait_more(honest, bad, "requests_received", 500)?;
+            lending.reclaim(NVME)?;
+            let disk = honest.host.wait_nvme(NVME, LIMIT)?;
+            honest.host.sh_ok(&format!(
+                "dd if={disk} of=/dev/null bs=64k count=64 iflag=direct status=none"
+            ))?;
+            lending.lend(&format!("{NVME} unsafe"))?;
+        }
+        ensure!(honest.link.value("state")? == "up");
+        bad.tell("stop")?;
+        bad.wait_end()?;
+        let output = bad.output()?;
+        ensure!(output.contains("sent "), "the bad peer failed: {output}");
+        honest.check_log(&[])
+    })
+}
+
 pub fn overruns_the_ring(bed: &Bed) -> Result<()> {
     let said = ["peer overran the request ring", "closing the session"];
     scenario(bed, "overrun", &said)
@@ -69,4 +92,8 @@ pub fn announces_lies(bed: &Bed) -> Result<()> {
         "no session with the peer",
     ];
     scenario(bed, "handshake", &said)
+}
+
+pub fn makes_noise(bed: &Bed) -> Result<()> {
+    scenario(bed, "noise", &["malformed message from the peer"])
 }

@@ -2,6 +2,8 @@
 
 //! A bad lender against an honest borrower.
 
+use std::collections::BTreeMap;
+
 use anyhow::bail;
 use devlend_bed::Errno;
 
@@ -72,39 +74,79 @@ pub fn grants_leases_that_are_lies(bed: &Bed) -> Result<()> {
                 Seen::NotYet(output)
             })
         })?;
-        for (address, lie) in lies.lines().filter_map(|line| line.split_once(' ')) {
-            try_lie(honest, address, outcome(lie)).with_context(|| lie.to_owned())?;
+        let names: BTreeMap<&str, &str> = lies
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .collect();
+        let addresses: Vec<&str> = names.keys().copied().collect();
+        let directory = honest.link.path("");
+        let command = format!("perl -e '{TRY}' {directory} {}", addresses.join(" "));
+        let tried = honest.host.sh_within(SCENARIO, &command)?;
+        ensure!(
+            tried.ok(),
+            "after\n{}: {}",
+            tried.text(),
+            tried.error_text()
+        );
+        for line in tried.text().lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [address, errno, state] = words[..] else {
+                bail!("it printed '{line}'");
+            };
+            let lie = names[address];
+            let errno = errno.parse()?;
+            let is_right = match outcome(lie) {
+                Refused(wanted) => (wanted as i32, "refused") == (errno, state),
+                Useless => (0, "available") == (errno, state),
+                Borrowed => (0, "borrowed") == (errno, state),
+                Any => true,
+            };
+            ensure!(is_right, "{lie}: errno {errno}, {state}");
         }
+        ensure!(tried.text().lines().count() == names.len());
         ensure!(honest.link.value("state")? == "up");
         honest.check_log(&["the lender's answer makes no sense: BAR outside the MMIO window"])
     })
 }
 
-fn try_lie(honest: &Honest<'_>, address: &str, wanted: Outcome) -> Result<()> {
-    let offer = honest.link.offer(address);
-    offer.wait_state("available", LIMIT)?;
-    let answer = honest.link.try_borrow(address)?;
-    match (wanted, answer) {
-        (Refused(wanted), Err(errno)) if errno == wanted => {}
-        (Any, Err(_)) => {}
-        (Useless, Ok(())) => {
-            offer.wait_state("available", LIMIT)?;
-        }
-        (Borrowed, Ok(())) => {
-            offer.wait_state("borrowed", LIMIT)?;
-            honest.host.sh_ok("lspci -vvxxxx >/dev/null")?;
-            offer.give_back()?;
-        }
-        (Any, Ok(())) => give_back(honest, address)?,
-        (_, answer) => bail!("borrowing it gave {answer:?}"),
+/// Borrows each offer named, and returns it if it is borrowed; prints the errno of that and the state that came of it.
+const TRY: &str = r#"
+    my ($dir, @offers) = @ARGV;
+    sub state {
+        open(my $f, "<", "$dir/offers/$_[0]/state") or return "none";
+        my $state = <$f>;
+        chomp $state;
+        $state;
     }
-    let devices = honest.host.sh_ok("ls /sys/bus/pci/devices")?;
-    ensure!(
-        devices.lines().all(|name| name.starts_with("0000")),
-        "a device is left behind"
-    );
-    Ok(())
-}
+    sub wait_for {
+        my ($at, @wanted) = @_;
+        for (1 .. 600) {
+            my $state = state($at);
+            return $state if grep { $_ eq $state } @wanted;
+            select(undef, undef, undef, 0.1);
+        }
+        die "$at is ", state($at), "\n";
+    }
+    sub put {
+        open(my $f, ">", "$dir/$_[0]") or die "$dir/$_[0]: $!\n";
+        defined syswrite($f, "$_[1]\n") ? 0 : $! + 0;
+    }
+    $| = 1;
+    for my $at (@offers) {
+        wait_for($at, "available");
+        my ($errno, $state) = (put("borrow", $at), "refused");
+        if (!$errno) {
+            $state = wait_for($at, "borrowed", "available");
+            if ($state eq "borrowed") {
+                system("lspci -vvxxxx >/dev/null") == 0 or die "lspci\n";
+                put("return", $at) == 0 or die "$at is not returned: $!\n";
+            }
+        }
+        wait_for($at, "available");
+        die "$at is left behind\n" if glob("/sys/bus/pci/devices/1*");
+        print "$at $errno $state\n";
+    }
+"#;
 
 /// Returns a device that may be there or not, or be about to.
 fn give_back(honest: &Honest<'_>, address: &str) -> Result<()> {
@@ -121,6 +163,19 @@ fn give_back(honest: &Honest<'_>, address: &str) -> Result<()> {
     // Lost or useless ones go by themselves.
     let _ = honest.link.try_return(address)?;
     offer.wait_state("available", SCENARIO).map(drop)
+}
+
+/// Whatever becomes of its requests, the borrower goes on asking, and does nothing else.
+pub fn answers_wrongly(bed: &Bed) -> Result<()> {
+    against_borrower(bed, "replies", |honest, bad| {
+        for _ in 0..4 {
+            wait_more(honest, bad, "requests_sent", 25)?;
+            if let Ok(()) = honest.link.try_borrow(FAKE)? {
+                give_back(honest, FAKE)?;
+            }
+        }
+        honest.check_log(&["cannot list the peer's offers"])
+    })
 }
 
 pub fn sends_events_about_nothing(bed: &Bed) -> Result<()> {
@@ -141,6 +196,67 @@ pub fn sends_events_about_nothing(bed: &Bed) -> Result<()> {
         ensure!(honest.link.number("leases_ended")? == 1);
         let asked = honest.link.number("take_backs_asked")?;
         ensure!(asked == 1, "{asked} requests to give it back were obeyed");
+        bad.tell("revoked")?;
+        wait_more(honest, bad, "requests_received", 500)?;
+        // Taken at once, whenever it is borrowed.
+        for _ in 0..3 {
+            offer.wait_state("available", LIMIT)?;
+            let ended = honest.link.number("leases_ended")?;
+            let _ = honest.link.try_borrow(FAKE)?;
+            until("the lease to end", LIMIT, || {
+                Ok(if honest.link.number("leases_ended")? > ended {
+                    Seen::Yes(())
+                } else {
+                    Seen::NotYet(format!("{:?}", offer.values()?))
+                })
+            })?;
+        }
         honest.check_log(&["giving it back"])
+    })
+}
+
+/// Nobody says that the device is stopped, so the windows have to be shut before its driver frees the memory.
+pub fn does_not_take_back_what_is_lost(bed: &Bed) -> Result<()> {
+    against_borrower(bed, "stubborn", |honest, _| {
+        let offer = honest.link.offer(FAKE);
+        offer.wait_state("available", LIMIT)?;
+        // Its loss may be faster than the command.
+        let _ = honest.link.try_borrow(FAKE)?;
+        until("the lease to end", LIMIT, || {
+            Ok(match honest.link.number("leases_lost")? {
+                1.. => Seen::Yes(()),
+                none => Seen::NotYet(format!("{none} were lost")),
+            })
+        })?;
+        // And then there is another session.
+        honest.link.wait_state("up", LIMIT)?;
+        honest.check_log(&[
+            "no answer to a configuration access",
+            "the lender does not take a lost device back: ending the session",
+        ])
+    })
+}
+
+/// A borrowed device is lost with its session, however many there are in a row.
+pub fn ends_session_after_session(bed: &Bed) -> Result<()> {
+    against_borrower(bed, "sessions", |honest, bad| {
+        let offer = honest.link.offer(FAKE);
+        offer.wait_state("available", LIMIT)?;
+        honest.host.write(&honest.link.path("borrow"), FAKE)?;
+        offer.wait_state("borrowed", LIMIT)?;
+        bad.tell("flap")?;
+        until("many sessions to end", SCENARIO, || {
+            let output = bad.output()?;
+            Ok(match output.lines().count() {
+                100.. => Seen::Yes(()),
+                some => Seen::NotYet(format!("{some} have ended")),
+            })
+        })?;
+        let (ended, lost) = (
+            honest.link.number("leases_ended")?,
+            honest.link.number("leases_lost")?,
+        );
+        ensure!((ended, lost) == (1, 1), "{ended} ended, {lost} lost");
+        honest.check_log(&["link up", "link down"])
     })
 }
