@@ -81,7 +81,7 @@ CYCLES ?= 1000
 TESTS ?=
 
 .PHONY: test-sanitize
-test-sanitize: ## The tests in the hosts on a kernel with KASAN and kmemleak, then CYCLES=1000 leases; hours (TESTS=)
+test-sanitize: ## The tests in the hosts on a kernel with KASAN and kmemleak, then CYCLES=1000 leases (TESTS=)
 	@export DEVLEND_KERNEL=sanitize DEVLEND_PATIENCE=$${DEVLEND_PATIENCE:-5} DEVLEND_CYCLES=$(CYCLES)
 	$(MAKE) --no-print-directory env modules tools
 	$(cargo) test --release -p devlend-integration -- $(TESTS)

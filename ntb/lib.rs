@@ -14,6 +14,7 @@ pub mod errno;
 mod key;
 pub mod link;
 mod memory;
+pub mod notifier;
 pub mod pci;
 pub mod queue;
 mod rate_limit;

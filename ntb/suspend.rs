@@ -8,7 +8,10 @@
 //!
 //! C header: [`include/linux/suspend.h`](srctree/include/linux/suspend.h).
 
-use crate::role;
+use crate::{
+    notifier,
+    role, //
+};
 use devlend_bindings as bindings;
 use kernel::{
     error::to_result,
@@ -53,15 +56,7 @@ impl Veto {
     pub fn new() -> Result<Self> {
         let inner = KBox::pin_init(
             pin_init!(Inner {
-                block <- Opaque::ffi_init(|slot: *mut bindings::notifier_block| {
-                    // SAFETY: `slot` is valid for writes.
-                    unsafe {
-                        slot.write(bindings::notifier_block {
-                            notifier_call: Some(notify),
-                            ..pin_init::zeroed()
-                        });
-                    }
-                }),
+                block <- notifier::block(notify),
             }),
             GFP_KERNEL,
         )?;

@@ -18,6 +18,7 @@ use kernel::{
     prelude::*,
     types::Opaque, //
 };
+use ntb::notifier;
 
 /// Prepares every function on one bridge, as long as it exists.
 pub(crate) struct Notifier(Pin<KBox<Inner>>);
@@ -47,15 +48,7 @@ impl Notifier {
         window.last()?;
         let inner = KBox::pin_init(
             pin_init!(Inner {
-                block <- Opaque::ffi_init(|slot: *mut bindings::notifier_block| {
-                    // SAFETY: `slot` is valid for writes.
-                    unsafe {
-                        slot.write(bindings::notifier_block {
-                            notifier_call: Some(notify),
-                            ..pin_init::zeroed()
-                        });
-                    }
-                }),
+                block <- notifier::block(notify),
                 bridge,
                 window,
             }),

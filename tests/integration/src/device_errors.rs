@@ -81,13 +81,7 @@ fn reach_the_borrower(pair: &Pair<'_>) -> Result<()> {
 
         // Its link is down by surprise: it is cut off, reset, and offered again.
         pair.lender.inject_error(PORT, "SDN")?;
-        until("the device to leave the borrower", LIMIT, || {
-            Ok(if pair.borrower.has_device(&local)? {
-                Seen::NotYet("it is there".into())
-            } else {
-                Seen::Yes(())
-            })
-        })?;
+        pair.wait_left(&local, LIMIT)?;
         check_gone(pair, &local)?;
         let log = pair.lender.dmesg()?;
         ensure!(log.contains("(device error)"), "{log}");

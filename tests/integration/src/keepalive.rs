@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use anyhow::{ensure, Result};
-use devlend_bed::devlend::Link;
 use devlend_bed::{until, Errno, Seen};
 
 use crate::pair::{finally, refused, Pair, NVME};
@@ -35,10 +34,6 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-fn ends<'a>(pair: &'a Pair<'_>) -> [&'a Link<'a>; 2] {
-    [&pair.at_lender, &pair.at_borrower]
-}
-
 /// Runs a test, and sets everything as it was.
 fn restoring(pair: &Pair<'_>, test: impl FnOnce() -> Result<()>) -> Result<()> {
     finally(test(), || {
@@ -49,14 +44,14 @@ fn restoring(pair: &Pair<'_>, test: impl FnOnce() -> Result<()>) -> Result<()> {
 
 /// Sets both ends.
 fn set(pair: &Pair<'_>, file: &str, value: &str) -> Result<()> {
-    for link in ends(pair) {
+    for link in pair.ends() {
         link.host().write(&link.path(file), value)?;
     }
     Ok(())
 }
 
 fn is_counted_and_can_be_set(pair: &Pair<'_>) -> Result<()> {
-    for link in ends(pair) {
+    for link in pair.ends() {
         let (interval, timeout) = (
             link.number("keepalive_interval")?,
             link.number("keepalive_timeout")?,
@@ -165,7 +160,7 @@ fn turned_off(pair: &Pair<'_>) -> Result<()> {
             .wait_state("waiting", Duration::from_secs(60));
         pair.lender.resume()?;
         noticed?;
-        for link in ends(pair) {
+        for link in pair.ends() {
             link.wait_state("up", Duration::from_secs(30))?;
         }
         Ok(())

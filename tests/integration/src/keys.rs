@@ -11,7 +11,7 @@ use devlend_bed::{until, Errno, Host, Seen};
 use crate::events::Listener;
 use crate::pair::{finally, logged, refused, Pair, NTB, NVME};
 use crate::runner::{Body, Case};
-use crate::unplug::check_gone;
+use crate::unplug::{borrow_again, check_gone};
 
 pub const CASES: &[Case] = &[
     Case {
@@ -54,14 +54,10 @@ const NONE_HERE: &str = "the peer has a key, this host has none";
 const NONE_THERE: &str = "this host has a key, the peer has none that it may use";
 const DIFFERS: &str = "the peer has another key";
 
-fn ends<'a>(pair: &'a Pair<'_>) -> [&'a Link<'a>; 2] {
-    [&pair.at_lender, &pair.at_borrower]
-}
-
 /// Runs a test, and takes all keys away again.
 fn restoring(pair: &Pair<'_>, test: impl FnOnce() -> Result<()>) -> Result<()> {
     finally(test(), || {
-        for link in ends(pair) {
+        for link in pair.ends() {
             set(link, "")?;
             link.host().sh_ok("keyctl clear @u")?;
         }
@@ -70,7 +66,7 @@ fn restoring(pair: &Pair<'_>, test: impl FnOnce() -> Result<()>) -> Result<()> {
 }
 
 fn up(pair: &Pair<'_>) -> Result<()> {
-    ends(pair)
+    pair.ends()
         .into_iter()
         .try_for_each(|link| link.wait_state("up", LIMIT))
 }
@@ -87,12 +83,12 @@ fn add(host: &Host, kind: &str, name: &str, secret: &str) -> Result<String> {
 
 /// Gives both hosts the same key and waits until they are attached with it.
 fn attach(pair: &Pair<'_>) -> Result<()> {
-    for link in ends(pair) {
+    for link in pair.ends() {
         add(link.host(), "logon", NAME, SECRET)?;
         set(link, NAME)?;
     }
     up(pair)?;
-    for link in ends(pair) {
+    for link in pair.ends() {
         let log = link.host().dmesg()?;
         let last = log.lines().rfind(|line| line.contains("link up, "));
         ensure!(
@@ -131,7 +127,7 @@ fn nothing_goes(pair: &Pair<'_>) -> Result<()> {
     ensure!(offers.is_empty(), "there are offers: {offers:?}");
     let answer = pair.at_borrower.try_borrow(NVME)?;
     refused(answer, &[Errno::ENOENT, Errno::ENOTCONN], "a borrow")?;
-    for link in ends(pair) {
+    for link in pair.ends() {
         let (version, state) = (link.value("version")?, link.value("state")?);
         ensure!(
             version.is_empty() && state != "up",
@@ -146,14 +142,14 @@ fn nothing_goes(pair: &Pair<'_>) -> Result<()> {
 fn the_right_one(pair: &Pair<'_>) -> Result<()> {
     restoring(pair, || {
         for (kind, name) in [("logon", NAME), ("user", "devlend-test")] {
-            let before = ends(pair).map(|link| link.value("generation"));
-            for link in ends(pair) {
+            let before = pair.ends().map(|link| link.value("generation"));
+            for link in pair.ends() {
                 add(link.host(), kind, name, SECRET)?;
                 set(link, name)?;
                 ensure!(link.value("key")? == name, "{}", link.value("key")?);
             }
             up(pair)?;
-            for (link, before) in ends(pair).into_iter().zip(before) {
+            for (link, before) in pair.ends().into_iter().zip(before) {
                 ensure!(
                     link.value("generation")? != before?,
                     "it is the old session"
@@ -165,7 +161,7 @@ fn the_right_one(pair: &Pair<'_>) -> Result<()> {
             borrowed.end()?;
         }
         // Without keys it works again.
-        for link in ends(pair) {
+        for link in pair.ends() {
             set(link, "")?;
             ensure!(link.value("key")?.is_empty());
         }
@@ -180,7 +176,7 @@ fn the_right_one(pair: &Pair<'_>) -> Result<()> {
 fn one_side_has_none(pair: &Pair<'_>) -> Result<()> {
     restoring(pair, || {
         pair.lend()?;
-        let [lender, borrower] = ends(pair);
+        let [lender, borrower] = pair.ends();
         for (with, without) in [(lender, borrower), (borrower, lender)] {
             pair.at_borrower
                 .offer(NVME)
@@ -209,12 +205,7 @@ fn one_side_has_none(pair: &Pair<'_>) -> Result<()> {
             set(with, "")?;
             up(pair)?;
         }
-        pair.at_borrower
-            .offer(NVME)
-            .wait_state("available", LIMIT)?;
-        let borrowed = pair.borrow_lent()?;
-        borrowed.check_disk()?;
-        borrowed.end()
+        borrow_again(pair)
     })
 }
 
@@ -225,10 +216,10 @@ fn another_one(pair: &Pair<'_>) -> Result<()> {
         let before = told(pair.lender, DIFFERS)? + told(pair.borrower, DIFFERS)?;
         add(pair.lender, "logon", NAME, SECRET)?;
         let key = add(pair.borrower, "logon", NAME, OTHER_SECRET)?;
-        for link in ends(pair) {
+        for link in pair.ends() {
             set(link, NAME)?;
         }
-        for link in ends(pair) {
+        for link in pair.ends() {
             wait_refusal(link, DIFFERS)?;
         }
         nothing_goes(pair)?;
@@ -246,12 +237,7 @@ fn another_one(pair: &Pair<'_>) -> Result<()> {
         pair.borrower
             .sh_ok(&format!("keyctl update {key} {SECRET}"))?;
         up(pair)?;
-        pair.at_borrower
-            .offer(NVME)
-            .wait_state("available", LIMIT)?;
-        let borrowed = pair.borrow_lent()?;
-        borrowed.check_disk()?;
-        borrowed.end()
+        borrow_again(pair)
     })
 }
 
@@ -261,7 +247,7 @@ fn changed_while_borrowed(pair: &Pair<'_>) -> Result<()> {
         attach(pair)?;
         let borrowed = pair.borrow()?;
         borrowed.check_disk()?;
-        for link in ends(pair) {
+        for link in pair.ends() {
             add(link.host(), "logon", "devlend:next", OTHER_SECRET)?;
         }
         set(&pair.at_lender, "devlend:next")?;
@@ -271,12 +257,7 @@ fn changed_while_borrowed(pair: &Pair<'_>) -> Result<()> {
         pair.lending().wait_state(NVME, "offered", LIMIT)?;
         set(&pair.at_borrower, "devlend:next")?;
         up(pair)?;
-        pair.at_borrower
-            .offer(NVME)
-            .wait_state("available", LIMIT)?;
-        let borrowed = pair.borrow_lent()?;
-        borrowed.check_disk()?;
-        borrowed.end()
+        borrow_again(pair)
     })
 }
 
@@ -309,12 +290,7 @@ fn revoked(pair: &Pair<'_>) -> Result<()> {
         nothing_goes(pair)?;
         // A new one of the same name is another key.
         attach(pair)?;
-        pair.at_borrower
-            .offer(NVME)
-            .wait_state("available", LIMIT)?;
-        let borrowed = pair.borrow_lent()?;
-        borrowed.check_disk()?;
-        borrowed.end()
+        borrow_again(pair)
     })
 }
 
@@ -365,7 +341,7 @@ fn that_are_none(pair: &Pair<'_>) -> Result<()> {
         ensure!(link.value("key")? == NAME);
         ensure!(link.value("generation")? == generation && link.value("state")? == "up");
         // What is not set cannot be taken away: no session ends for it.
-        for link in ends(pair) {
+        for link in pair.ends() {
             set(link, "")?;
         }
         up(pair)?;

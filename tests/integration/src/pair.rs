@@ -172,15 +172,29 @@ impl<'a> Pair<'a> {
     /// Runs a test in which a host stands still and must not be given up for it: the longest keep-alive time there is.
     pub fn patiently(&self, test: impl FnOnce() -> Result<()>) -> Result<()> {
         let set = |milliseconds| {
-            [&self.at_lender, &self.at_borrower]
-                .into_iter()
-                .try_for_each(|link| {
-                    link.host()
-                        .write(&link.path("keepalive_timeout"), milliseconds)
-                })
+            self.ends().into_iter().try_for_each(|link| {
+                link.host()
+                    .write(&link.path("keepalive_timeout"), milliseconds)
+            })
         };
         set("600000")?;
         finally(test(), || set("10000"))
+    }
+
+    /// The ends of the link: the lender's, then the borrower's.
+    pub fn ends(&self) -> [&Link<'a>; 2] {
+        [&self.at_lender, &self.at_borrower]
+    }
+
+    /// Waits until a borrowed device has left the borrower, which lost it.
+    pub fn wait_left(&self, address: &str, limit: Duration) -> Result<()> {
+        until("the device to leave the borrower", limit, || {
+            Ok(if self.borrower.has_device(address)? {
+                Seen::NotYet("it is there".into())
+            } else {
+                Seen::Yes(())
+            })
+        })
     }
 
     /// Checks that the pair is as a test must leave it.
@@ -197,7 +211,7 @@ impl<'a> Pair<'a> {
             driver.as_deref() == Some("nvme"),
             "left behind: the lender's NVMe has the driver {driver:?}"
         );
-        for link in [&self.at_lender, &self.at_borrower] {
+        for link in self.ends() {
             let state = link.value("state")?;
             ensure!(
                 state == "up",
@@ -248,13 +262,7 @@ impl Borrowed<'_> {
 
     /// Waits until the device has left the borrower, which lost it.
     pub fn wait_gone(&self, limit: Duration) -> Result<()> {
-        until("the device to leave the borrower", limit, || {
-            Ok(if self.pair.borrower.has_device(&self.address)? {
-                Seen::NotYet("it is there".into())
-            } else {
-                Seen::Yes(())
-            })
-        })
+        self.pair.wait_left(&self.address, limit)
     }
 
     /// Returns the device and takes it back in the lender.

@@ -61,7 +61,7 @@ pub fn check_gone(pair: &Pair<'_>, address: &str) -> Result<()> {
 
 /// The borrower's driver of the NTB and devlend are there again: so must be the device.
 pub fn borrow_again(pair: &Pair<'_>) -> Result<()> {
-    for link in [&pair.at_lender, &pair.at_borrower] {
+    for link in pair.ends() {
         link.wait_state("up", Duration::from_secs(30))?;
     }
     pair.at_borrower

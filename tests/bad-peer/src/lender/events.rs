@@ -3,12 +3,10 @@
 //! Events about what is not there; and the same event more than once about what is.
 
 use anyhow::Result;
-use devlend_protocol::{
-    DeviceError, OfferChanged, ParsedHeader, Revoked, TakeBack, HEADER_SIZE, NO_TAG,
-};
+use devlend_protocol::{DeviceError, OfferChanged, Revoked, TakeBack, HEADER_SIZE, NO_TAG};
 
 use super::{address, device, told, Lender};
-use crate::session::{Session, Slot};
+use crate::session::Session;
 
 pub struct Events {
     rng: fastrand::Rng,
@@ -48,18 +46,6 @@ impl Events {
 }
 
 impl Lender for Events {
-    fn answer(
-        &mut self,
-        session: &mut Session,
-        header: &ParsedHeader,
-        body: &[u8],
-        out: &mut Slot,
-    ) -> Result<usize> {
-        let offers = [device::offer(address(0), 0, 0xff_0000)];
-        let image = device::image(session, 0, 0xff_0000);
-        device::answer(session, header, body, out, &offers, &image)
-    }
-
     fn tick(&mut self, session: &mut Session) -> Result<()> {
         if !session.has_room()? {
             return Ok(());

@@ -5,11 +5,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use devlend_protocol::{ParsedHeader, SCRATCHPADS};
+use devlend_protocol::SCRATCHPADS;
 
-use super::{address, device, told, Lender};
+use super::{told, Lender};
 use crate::ntb::HANDSHAKE;
-use crate::session::{Session, Slot};
+use crate::session::Session;
 
 pub struct Sessions {
     rng: fastrand::Rng,
@@ -28,18 +28,6 @@ impl Sessions {
 }
 
 impl Lender for Sessions {
-    fn answer(
-        &mut self,
-        session: &mut Session,
-        header: &ParsedHeader,
-        body: &[u8],
-        out: &mut Slot,
-    ) -> Result<usize> {
-        let offers = [device::offer(address(0), 0, 0xff_0000)];
-        let image = device::image(session, 0, 0xff_0000);
-        device::answer(session, header, body, out, &offers, &image)
-    }
-
     fn tick(&mut self, session: &mut Session) -> Result<()> {
         // Until the test has the device.
         if !told("flap") {
