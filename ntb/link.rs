@@ -81,6 +81,10 @@ use kernel::{
         Mutex,
         SetOnce, //
     },
+    time::{
+        Instant,
+        Monotonic, //
+    },
     workqueue::Work, //
 };
 
@@ -155,6 +159,8 @@ struct Setup {
     announced: Option<Announcement>,
     /// The log says that the link is up.
     told_up: bool,
+    /// When the hardware was last asked for a link.
+    asked: Instant<Monotonic>,
 }
 
 /// One link.
@@ -278,6 +284,7 @@ impl Link {
                     handshake: Handshake::new(handshake::new_generation()),
                     announced: None,
                     told_up: false,
+                    asked: Instant::now(),
                 }, "devlend_setup"),
                 receiver <- new_mutex!(Receiver { consumer: Consumer::new() }, "devlend_receiver"),
                 session <- new_raw_spinlock!(None, c"devlend_session"),

@@ -237,7 +237,19 @@ impl Link {
 
     fn open_session(&self, ntb: &Device, generation: u32, peer: &Announcement) -> Result<u32> {
         let window = ntb.outbound(peer.memory_window)?;
-        let offset = peer.control_offset(window.size).ok_or(ERANGE)?;
+        let offset = peer.control_offset(window.size).ok_or_else(|| {
+            if !self.failing.load(Relaxed) {
+                self.complain(|| {
+                    dev_err!(
+                        self.dev(),
+                        "window {} has {} bytes and does not reach the peer's control block; if it has none, its BAR has no address\n",
+                        peer.memory_window,
+                        window.size
+                    )
+                });
+            }
+            ERANGE
+        })?;
         let block = PeerBlock::new(window, offset)?;
 
         let key = self.key.lock().clone();

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Keep-alive: what is written for the peer now and then, and what becomes of a session whose peer has stopped.
+//! Keep-alive: what is written for the peer now and then, and what becomes of a session whose peer has stopped. While there is no
+//! link, the hardware is asked for one now and then.
 //!
 //! What to write when, and when a peer counts as lost, is in [`devlend_protocol::keepalive`].
 
-use super::Link;
+use super::{
+    Link,
+    State, //
+};
 use crate::ticker::Tick;
 use devlend_protocol::{
     Features,
@@ -31,6 +35,9 @@ use kernel::{
 
 /// Id of the work item.
 pub(super) const WORK: u64 = 2;
+
+/// Between two times that the hardware is asked for a link.
+const ASK_AGAIN: Delta = Delta::from_secs(5);
 
 /// How a link is set. The two values are set one at a time; whoever reads one while the other is changed may see the old
 /// one of it.
@@ -118,6 +125,7 @@ impl WorkItem<WORK> for Link {
 
     fn run(this: Arc<Self>) {
         this.retry_refused();
+        this.ask_again();
         let Ok(peer) = this.peer() else { return };
         if !peer.features.contains(Features::KEEPALIVE) {
             return;
@@ -149,6 +157,24 @@ impl WorkItem<WORK> for Link {
 }
 
 impl Link {
+    /// Asks the hardware for a link again, if there is none. One that is up for the peer can be down here for ever otherwise:
+    /// `check_link_status_work` of `ntb_hw_switchtec` forgets a message "link up" for one "link forced down", both of which a
+    /// peer's driver sends when it is bound.
+    fn ask_again(&self) {
+        if self.state() != State::Down {
+            return;
+        }
+        let mut setup = self.setup.lock();
+        if setup.asked.elapsed() < ASK_AGAIN {
+            return;
+        }
+        setup.asked = Instant::now();
+        if let Some(ntb) = setup.ntb.as_ref() {
+            // Only one side of most hardware can do that, and the other says so.
+            let _ = ntb.link_enable();
+        }
+    }
+
     /// Writes a word into the peer's control block, if the session is still that one.
     fn beat(&self, session: u32, word: u32) {
         let mut guard = self.session.lock();

@@ -141,8 +141,8 @@ pub fn driver_parameters(family: Family) -> &'static [&'static str] {
         // The firmware puts 64-bit BARs into a range that QEMU calls reserved. Without it the kernel finds no room for 4 GiB
         // when the function is removed and found again.
         Family::Intel => &["pci=no_e820"],
-        // Without it windows have 2 MiB.
-        Family::Switchtec => &["ntb_hw_switchtec.max_mw_size=0x100000000"],
+        // The same; and without the other one windows have 2 MiB.
+        Family::Switchtec => &["pci=no_e820", "ntb_hw_switchtec.max_mw_size=0x100000000"],
     }
 }
 

@@ -4,6 +4,8 @@
 //! objects, so it is left out unless `DEVLEND_CYCLES` says how often (`make test-sanitize` does).
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
@@ -26,29 +28,31 @@ pub fn wanted() -> Option<u32> {
 /// Caches, pools and lists that are made with the first device are there before it is counted.
 const WARM_UP: u32 = 20;
 
+/// How often before it says how far it is.
+const TURN: u32 = 50;
+
 fn leave_nothing_behind(pair: &Pair<'_>) -> Result<()> {
-    let cycles = wanted().context("DEVLEND_CYCLES is no number")?;
+    let wanted = wanted().context("DEVLEND_CYCLES is no number")?;
     ensure!(
-        cycles >= 100,
-        "growth is not to be told from chance in {cycles} cycles: 100 at least"
+        wanted >= 100,
+        "growth is not to be told from chance in {wanted} cycles: 100 at least"
     );
-    for _ in 0..WARM_UP {
-        cycle(pair)?;
-    }
+    cycle(pair, WARM_UP)?;
     let hosts = [pair.lender, pair.borrower];
     let before = hosts.map(objects);
-    for done in 1..=cycles {
-        cycle(pair)?;
-        if done % 50 == 0 {
-            eprintln!("    {done} of {cycles} cycles");
-        }
+    let mut done = 0;
+    while done < wanted {
+        let turn = (wanted - done).min(TURN);
+        cycle(pair, turn)?;
+        done += turn;
+        eprintln!("    {done} of {wanted} cycles");
     }
     for (host, before) in hosts.into_iter().zip(before) {
         let (before, after) = (before?, objects(host)?);
-        let grown = grown(&before, &after, cycles);
+        let grown = grown(&before, &after, wanted);
         ensure!(
             grown.is_empty(),
-            "the {} has more than before {cycles} cycles: {}",
+            "the {} has more than before {wanted} cycles: {}",
             host.name(),
             grown.join(", ")
         );
@@ -57,15 +61,62 @@ fn leave_nothing_behind(pair: &Pair<'_>) -> Result<()> {
     Ok(())
 }
 
-fn cycle(pair: &Pair<'_>) -> Result<()> {
-    pair.lend()?;
-    let offer = pair.at_borrower.offer(NVME);
-    let address = offer.borrow()?;
-    pair.borrower
-        .wait_bound(&address, Duration::from_secs(60))?;
-    offer.give_back()?;
-    pair.lending().reclaim(NVME)
+/// Lends, borrows, waits for the driver, returns and takes back, so many times. A script in each host does it, which waits for the
+/// other: a command for every step would take longer than the step.
+fn cycle(pair: &Pair<'_>, times: u32) -> Result<()> {
+    let lender = format!(
+        "cd /sys/kernel/devlend/lender
+        ended() {{ local now; read -r now <leases_ended; ((now > before)); }}
+        for ((i = 1; i <= {times}; i++)); do
+            read -r before <leases_ended
+            echo {NVME} unsafe >lend || exit
+            patiently ended
+            patiently state offers/{NVME} offered
+            echo {NVME} >reclaim || exit
+            patiently [ -e /sys/bus/pci/devices/{NVME}/driver ]
+        done"
+    );
+    let borrower = format!(
+        "cd {link}
+        offer=offers/{NVME}
+        for ((i = 1; i <= {times}; i++)); do
+            patiently state $offer available
+            echo {NVME} >borrow || exit
+            patiently state $offer borrowed
+            read -r address <$offer/local_address
+            patiently [ -e /sys/bus/pci/devices/$address/driver ]
+            echo {NVME} >return || exit
+            patiently [ ! -e $offer ]
+        done",
+        link = pair.at_borrower.path("")
+    );
+    let limit = Duration::from_secs(10) * times;
+    thread::scope(|scope| {
+        let lender = scope.spawn(|| run(pair.lender, limit, &lender));
+        run(pair.borrower, limit, &borrower)?;
+        lender.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
+
+fn run(host: &Host, limit: Duration, script: &str) -> Result<()> {
+    let output = host.sh_within(limit, &format!("{WAIT}\n{script}"))?;
+    ensure!(output.ok(), "the {}: {}", host.name(), output.error_text());
+    Ok(())
+}
+
+/// For the scripts, without a new process for each look.
+const WAIT: &str = r#"
+    mkfifo /tmp/never; exec 9<>/tmp/never; rm /tmp/never
+    state() { local seen; { read -r seen <"$1/state"; } 2>/dev/null && [ "$seen" = "$2" ]; }
+    patiently() {
+        local looks
+        for ((looks = 0; looks < 1200; looks++)); do
+            "$@" && return
+            read -rt 0.05 <&9
+        done
+        echo "cycle $i: waited for $* in vain" >&2
+        exit 1
+    }"#;
 
 /// How many objects each slab cache has in use, and how many areas `vmalloc` has.
 fn objects(host: &Host) -> Result<BTreeMap<String, u64>> {

@@ -156,8 +156,7 @@ impl Hosts {
             } else {
                 &[]
             };
-            let mut on = hosts.iter().filter(|host| host.pid().is_some());
-            on.try_for_each(leaks::check)
+            leaks::check(hosts.iter().filter(|host| host.pid().is_some()))
         });
         let verdict = match (result, kernels) {
             (Ok(()), kernels) => kernels,

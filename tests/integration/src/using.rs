@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{bail, ensure, Result};
+use anyhow::{bail, ensure, Context, Result};
 
 use devlend_bed::Host;
 
@@ -19,6 +19,10 @@ pub const CASES: &[Case] = &[
     Case {
         name: "using::reset",
         body: Body::Pair(reset),
+    },
+    Case {
+        name: "using::power_states",
+        body: Body::Pair(power_states),
     },
     Case {
         name: "using::remove_and_rescan",
@@ -84,6 +88,37 @@ fn reset(pair: &Pair<'_>) -> Result<()> {
     with_borrowed(pair, |borrowed| {
         pair.borrower.write(&borrowed.file("reset"), "1")
     })
+}
+
+/// The borrower sees the state it asks for, the device stays awake: its registers are there for the other host in between.
+fn power_states(pair: &Pair<'_>) -> Result<()> {
+    with_borrowed(pair, |borrowed| {
+        let address = &borrowed.address;
+        let state =
+            |host: &Host, device: &str| host.sh_ok(&format!("setpci -s {device} CAP_PM+4.b"));
+        pair.borrower
+            .write("/sys/bus/pci/drivers/nvme/unbind", address)?;
+        pair.borrower
+            .sh_ok(&format!("setpci -s {address} CAP_PM+4.b=3:3"))?;
+        let (seen, real) = (state(pair.borrower, address)?, state(pair.lender, NVME)?);
+        ensure!(
+            hex(&seen)? & 3 == 3 && hex(&real)? & 3 == 0,
+            "the borrower sees {seen}, the device is in {real}"
+        );
+        // The kernel's own way back to D0.
+        pair.borrower
+            .write("/sys/bus/pci/drivers/nvme/bind", address)?;
+        let seen = state(pair.borrower, address)?;
+        ensure!(hex(&seen)? & 3 == 0, "the borrower sees {seen}");
+        let runtime = pair.borrower.read(&borrowed.file("power/runtime_status"))?;
+        ensure!(runtime == "active", "it is {runtime}");
+        // Its driver leaves it awake; allowed to sleep or not, it works.
+        pair.borrower.write(&borrowed.file("power/control"), "auto")
+    })
+}
+
+fn hex(text: &str) -> Result<u8> {
+    u8::from_str_radix(text.trim(), 16).with_context(|| format!("not a number: {text}"))
 }
 
 fn remove_and_rescan(pair: &Pair<'_>) -> Result<()> {
