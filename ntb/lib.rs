@@ -10,6 +10,7 @@ const __LOG_PREFIX: &[u8] = b"devlend_ntb\0";
 pub mod client;
 pub mod control;
 pub mod device;
+pub mod duty;
 pub mod errno;
 mod key;
 pub mod link;

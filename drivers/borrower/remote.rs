@@ -30,12 +30,14 @@ use kernel::{
         CondVar,
         Mutex, //
     },
+    time::Instant,
     workqueue::{
         Work,
         WorkItem, //
     },
 };
 use ntb::{
+    duty,
     link::{
         Link,
         Refusal, //
@@ -340,6 +342,7 @@ impl WorkItem for Remote {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
+        let start = Instant::now();
         let updated = this
             .list()
             .and_then(|listed| this.update(&listed))
@@ -356,5 +359,7 @@ impl WorkItem for Remote {
                 )
             });
         }
+        // The peer may have another list each time.
+        duty::rest(start);
     }
 }

@@ -7,6 +7,7 @@ use super::{
     Slot, //
 };
 use crate::{
+    duty,
     role,
     shown::Shown, //
 };
@@ -44,6 +45,7 @@ use kernel::{
         atomic::Relaxed,
         Arc, //
     },
+    time::Instant,
     workqueue::WorkItem, //
 };
 
@@ -126,8 +128,9 @@ impl WorkItem<WORK> for Link {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
+        let start = Instant::now();
         let mut buffers = this.serving.lock();
-        // A peer that never stops sending must not keep this worker for ever.
+        // A peer that never stops sending must not keep this worker for ever, nor its processor.
         for _ in 0..REQUEST_SLOTS {
             if !this.take(&mut buffers.request) {
                 return;
@@ -135,6 +138,8 @@ impl WorkItem<WORK> for Link {
             this.counters.received.count();
             serve(&this, &mut buffers);
         }
+        drop(buffers);
+        duty::rest(start);
         let _ = this.queue.enqueue::<Arc<Self>, WORK>(this.clone());
     }
 }
