@@ -4,43 +4,7 @@
 
 #![no_main]
 
-use devlend_protocol::{
-    command::{
-        parse_address,
-        parse_description,
-        parse_number, //
-    },
-    Address,
-    Audience,
-    BorrowCommand,
-    LendCommand,
-    ReclaimCommand, //
-};
+use devlend_hostile::command::run;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|line: &[u8]| {
-    let errors = [
-        LendCommand::parse(line).err(),
-        BorrowCommand::parse(line).err(),
-        ReclaimCommand::parse(line).err(),
-        parse_address(line).err(),
-        parse_number(line).err(),
-        parse_description(line).err(), //
-    ];
-    for error in errors.into_iter().flatten() {
-        let message = error.to_string();
-        assert!(message.len() < 300);
-        assert!(message.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
-    }
-    if let Ok(command) = LendCommand::parse(line) {
-        let text = command.address.to_string();
-        assert_eq!(Address::parse(text.as_bytes()), Ok(command.address));
-        assert_eq!(Address::from(u32::from(command.address)), command.address);
-        // What sysfs shows of it is what may be written.
-        let again = format!("{text} for={}", command.audience);
-        if command.audience != Audience::ALL {
-            let again = LendCommand::parse(again.as_bytes()).unwrap();
-            assert_eq!(again.audience, command.audience);
-        }
-    }
-});
+fuzz_target!(|bytes: &[u8]| run(bytes));

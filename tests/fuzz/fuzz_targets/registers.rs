@@ -4,9 +4,7 @@
 
 #![no_main]
 
+use devlend_hostile::registers::run;
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../../qemu/ntb-emu/tests/hostile/registers.rs"]
-mod registers;
-
-fuzz_target!(|bytes: &[u8]| registers::run(bytes));
+fuzz_target!(|bytes: &[u8]| run(bytes));

@@ -4,9 +4,7 @@
 
 #![no_main]
 
+use devlend_hostile::topology::run;
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../../qemu/ntb-emu/tests/hostile/topology.rs"]
-mod topology;
-
-fuzz_target!(|bytes: &[u8]| topology::run(bytes));
+fuzz_target!(|bytes: &[u8]| run(bytes));

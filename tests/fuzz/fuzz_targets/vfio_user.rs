@@ -4,9 +4,7 @@
 
 #![no_main]
 
+use devlend_hostile::vfio_user::run;
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../../qemu/ntb-emu/tests/hostile/vfio_user.rs"]
-mod vfio_user;
-
-fuzz_target!(|bytes: &[u8]| vfio_user::run(bytes));
+fuzz_target!(|bytes: &[u8]| run(bytes));

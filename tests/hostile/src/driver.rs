@@ -102,7 +102,7 @@ mod tests {
                 size: 1 << 20,
                 direct: false,
             };
-            let mut model = super::super::build(family, &[window; 6]).unwrap();
+            let mut model = crate::registers::build(family, &[window; 6]).unwrap();
             let address = 0x1000_0000;
             for side in Side::BOTH {
                 let _ = model.attach(side);

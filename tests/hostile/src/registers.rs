@@ -9,8 +9,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use ntb_emu::model::{Blocked, Effect, Family, Model, Opening, Window, WindowError};
 use ntb_emu::side::{PerSide, Side};
 
-#[path = "driver.rs"]
-mod driver;
+use crate::driver;
 
 /// Most steps of one story.
 const STEPS: usize = 100;
@@ -102,7 +101,7 @@ impl Drop for Told {
 }
 
 /// A bridge with as many of the windows as the family has; none if it cannot have such.
-fn build(family: Family, windows: &[Window]) -> Option<Box<dyn Model>> {
+pub(crate) fn build(family: Family, windows: &[Window]) -> Option<Box<dyn Model>> {
     let needed = match family.build(&[]) {
         Err(WindowError::Count { needed, .. }) => needed,
         _ => panic!("{family} has no windows"),
