@@ -4,16 +4,14 @@
 
 use kernel::time::{
     delay::fsleep,
-    Delta,
-    Instant,
-    Monotonic, //
+    Delta, //
 };
 
 /// The longest rest.
-const LONGEST: Delta = Delta::from_secs(1);
+const LONGEST: Delta = Delta::from_secs(5);
 
-/// Sleeps for as long as has passed since `start`, a second at most. What rests so between two turns takes half of a processor's
-/// time, however much there is to do: work of ours goes before all programs, and a peer must not keep them waiting.
-pub fn rest(start: Instant<Monotonic>) {
-    fsleep(start.elapsed().min(LONGEST));
+/// Sleeps for as long as was `spent`, five seconds at most. What rests so between two turns takes half of a processor's time,
+/// however much there is to do: work of ours goes before all programs, and a peer must not keep them waiting.
+pub fn rest(spent: Delta) {
+    fsleep(spent.min(LONGEST));
 }

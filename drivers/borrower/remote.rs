@@ -30,7 +30,10 @@ use kernel::{
         CondVar,
         Mutex, //
     },
-    time::Instant,
+    time::{
+        Instant,
+        Monotonic, //
+    },
     workqueue::{
         Work,
         WorkItem, //
@@ -342,11 +345,10 @@ impl WorkItem for Remote {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let start = Instant::now();
-        let updated = this
-            .list()
-            .and_then(|listed| this.update(&listed))
-            .and_then(|()| wish::fulfil(&this));
+        let start = Instant::<Monotonic>::now();
+        let updated = this.list().and_then(|listed| this.update(&listed));
+        let spent = start.elapsed();
+        let updated = updated.and_then(|()| wish::fulfil(&this));
         if matches!(updated, Err(error) if error == ETIMEDOUT) && !this.is_closed() {
             // The lender was busy; the request itself is the pause between two tries.
             this.refresh();
@@ -360,6 +362,6 @@ impl WorkItem for Remote {
             });
         }
         // The peer may have another list each time.
-        duty::rest(start);
+        duty::rest(spent);
     }
 }

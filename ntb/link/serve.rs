@@ -45,7 +45,10 @@ use kernel::{
         atomic::Relaxed,
         Arc, //
     },
-    time::Instant,
+    time::{
+        Instant,
+        Monotonic, //
+    },
     workqueue::WorkItem, //
 };
 
@@ -128,7 +131,7 @@ impl WorkItem<WORK> for Link {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let start = Instant::now();
+        let start = Instant::<Monotonic>::now();
         let mut buffers = this.serving.lock();
         // A peer that never stops sending must not keep this worker for ever, nor its processor.
         for _ in 0..REQUEST_SLOTS {
@@ -139,7 +142,7 @@ impl WorkItem<WORK> for Link {
             serve(&this, &mut buffers);
         }
         drop(buffers);
-        duty::rest(start);
+        duty::rest(start.elapsed());
         let _ = this.queue.enqueue::<Arc<Self>, WORK>(this.clone());
     }
 }
