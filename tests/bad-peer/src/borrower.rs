@@ -9,6 +9,7 @@ mod lease;
 mod noise;
 mod overrun;
 mod requests;
+mod stranger;
 
 use anyhow::{ensure, Result};
 use clap::ValueEnum;
@@ -33,6 +34,8 @@ pub enum Scenario {
     Handshake,
     /// Writes random bytes everywhere in the control block.
     Noise,
+    /// Has not the key.
+    Stranger,
 }
 
 /// Does it, and then shows that the lender still works for it.
@@ -50,6 +53,8 @@ pub fn run(
         Scenario::Overrun => overrun::run(session)?,
         Scenario::Handshake => handshake::run(session, rng)?,
         Scenario::Noise => noise::run(session, rng)?,
+        // Nobody serves it.
+        Scenario::Stranger => return stranger::run(session, device, rng),
     }
     is_served(session)
 }

@@ -63,6 +63,8 @@ pub struct Session {
     answered: bool,
     asked: bool,
     rng: fastrand::Rng,
+    /// We claim to have a key.
+    pub keyed: bool,
 }
 
 impl Session {
@@ -82,6 +84,7 @@ impl Session {
             answered: false,
             asked: false,
             rng,
+            keyed: false,
         })
     }
 
@@ -134,7 +137,7 @@ impl Session {
             min: 1.into(),
             max: 1.into(),
             slot_size: (SLOT_SIZE as u32).into(),
-            features: Features::ours(false).bits().into(),
+            features: Features::ours(self.keyed).bits().into(),
             windows: self.windows,
         }
     }
@@ -345,7 +348,7 @@ impl Session {
             let told = VersionReply {
                 version: 1.into(),
                 slot_size: (SLOT_SIZE as u32).into(),
-                features: Features::ours(false).bits().into(),
+                features: Features::ours(self.keyed).bits().into(),
                 windows: self.windows,
                 ..Default::default()
             };
@@ -514,10 +517,11 @@ pub fn tag(sequence: u32) -> Tag {
     Tag::try_from(number as u16).expect("a tag below the number of slots")
 }
 
-/// Answers as a host that lends nothing.
+/// Answers as a host that lends nothing. It has no key either, and keeps that to itself.
 pub fn refuse(_: &mut Session, header: &ParsedHeader, _: &[u8], out: &mut Slot) -> Result<usize> {
     let status = match header.kind {
         Ok(Kind::List) => Status::NotFound,
+        Ok(Kind::Attach) => return Ok(0),
         _ => Status::Unsupported,
     };
     Ok(encode_error(out, header, status))

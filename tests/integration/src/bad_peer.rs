@@ -49,6 +49,10 @@ pub const CASES: &[Case] = &[
         body: Body::Amd(as_borrower::makes_noise),
     },
     Case {
+        name: "bad_peer::has_no_key",
+        body: Body::Amd(as_borrower::has_no_key),
+    },
+    Case {
         name: "bad_peer::offers_nonsense",
         body: Body::Amd(as_lender::offers_nonsense),
     },

@@ -46,8 +46,8 @@ pub const CASES: &[Case] = &[
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// The key of the tests, by its description.
-const NAME: &str = "devlend:test";
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub const NAME: &str = "devlend:test";
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const OTHER_SECRET: &str = "0123456789abcdef0123456789abcdeF";
 
 const NONE_HERE: &str = "the peer has a key, this host has none";
@@ -72,12 +72,12 @@ fn up(pair: &Pair<'_>) -> Result<()> {
 }
 
 /// Sets the link's key, by its description; none if that is empty.
-fn set(link: &Link<'_>, description: &str) -> Result<()> {
+pub fn set(link: &Link<'_>, description: &str) -> Result<()> {
     link.host().write(&link.path("key"), description)
 }
 
 /// Puts a key into a host's keyring; one of the same name is replaced. Returns its serial number.
-fn add(host: &Host, kind: &str, name: &str, secret: &str) -> Result<String> {
+pub fn add(host: &Host, kind: &str, name: &str, secret: &str) -> Result<String> {
     host.sh_ok(&format!("keyctl add {kind} {name} {secret} @u"))
 }
 

@@ -22,7 +22,7 @@ pub fn run(session: &mut Session, device: Address) -> Result<()> {
 }
 
 /// Asks for everything there is.
-fn all(session: &mut Session, device: Address) -> Result<()> {
+pub fn all(session: &mut Session, device: Address) -> Result<()> {
     let early = Status::Unsupported;
     let open = Open {
         address: u32::from(device).into(),

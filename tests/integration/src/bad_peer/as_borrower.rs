@@ -3,6 +3,7 @@
 //! A bad borrower against an honest lender. What the lender has to answer, the bad peer itself checks.
 
 use super::*;
+use crate::keys;
 
 /// Runs a scenario that ends by itself; the lender's kernel has to say this.
 fn scenario(bed: &Bed, name: &str, said: &[&str]) -> Result<()> {
@@ -96,4 +97,31 @@ pub fn announces_lies(bed: &Bed) -> Result<()> {
 
 pub fn makes_noise(bed: &Bed) -> Result<()> {
     scenario(bed, "noise", &["malformed message from the peer"])
+}
+
+pub fn has_no_key(bed: &Bed) -> Result<()> {
+    against_lender(bed, |honest, bad| {
+        let begun = || honest.host.read("/sys/kernel/devlend/lender/leases_begun");
+        let before = begun()?;
+        let body = keys::add(honest.host, "logon", keys::NAME, keys::SECRET)
+            .and_then(|_| keys::set(&honest.link, keys::NAME))
+            .and_then(|()| bad.borrow("stranger"))
+            .and_then(|_| {
+                let (state, version) = (honest.link.value("state")?, honest.link.value("version")?);
+                ensure!(
+                    state != "up" && version.is_empty(),
+                    "the link is {state}, version '{version}'"
+                );
+                ensure!(begun()? == before, "it was lent a device");
+                honest.check_log(&[
+                    "this host has a key, the peer has none that it may use",
+                    "the peer's requests are out of order",
+                    "the peer has another key",
+                ])
+            });
+        finally(body, || {
+            keys::set(&honest.link, "")?;
+            honest.host.sh_ok("keyctl clear @u").map(drop)
+        })
+    })
 }
