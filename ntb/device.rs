@@ -112,6 +112,11 @@ impl Device {
     /// No driver says so. Switches replace the high bits of an address: `ntb_hw_switchtec` gives the hardware the number of
     /// low bits that stay, the logarithm of the size rounded down, and nothing checks that the rest of the size is shown.
     pub fn natural_windows(&self) -> bool {
+        self.is_switch()
+    }
+
+    /// Whether it is a port of a switch.
+    pub fn is_switch(&self) -> bool {
         // SAFETY: `self` is valid, and `topo` does not change after the registration.
         let topology = unsafe { (*self.as_raw()).topo };
         topology == bindings::ntb_topo_NTB_TOPO_SWITCH

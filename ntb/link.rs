@@ -44,6 +44,7 @@ use crate::{
         Handle,
         Outbound, //
     },
+    duty::Duty,
     errno::enotconn,
     key::Key,
     new_raw_spinlock,
@@ -161,6 +162,8 @@ struct Setup {
     told_up: bool,
     /// When the hardware was last asked for a link.
     asked: Instant<Monotonic>,
+    /// What the handshake takes of a processor.
+    duty: Duty,
 }
 
 /// One link.
@@ -285,6 +288,7 @@ impl Link {
                     announced: None,
                     told_up: false,
                     asked: Instant::now(),
+                    duty: Duty::new(),
                 }, "devlend_setup"),
                 receiver <- new_mutex!(Receiver { consumer: Consumer::new() }, "devlend_receiver"),
                 session <- new_raw_spinlock!(None, c"devlend_session"),

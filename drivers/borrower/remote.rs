@@ -28,9 +28,12 @@ use kernel::{
     sync::{
         Arc,
         CondVar,
+        CondVarTimeoutResult,
         Mutex, //
     },
     time::{
+        msecs_to_jiffies,
+        Delta,
         Instant,
         Monotonic, //
     },
@@ -40,7 +43,7 @@ use kernel::{
     },
 };
 use ntb::{
-    duty,
+    duty::Duty,
     link::{
         Link,
         Refusal, //
@@ -48,6 +51,9 @@ use ntb::{
     queue::OwnedQueue, //
 };
 use pci_shim::Removal;
+
+/// From the end of a list to the next, if lists take more than half of the time.
+const LONGEST_REST: Delta = Delta::from_secs(5);
 
 /// No host offers more; a peer that says so is not believed.
 const MAX_OFFERS: u32 = 256;
@@ -81,6 +87,9 @@ pub(crate) struct Remote {
     changed: CondVar,
     #[pin]
     refresh: Work<Remote>,
+    /// What listing takes of a processor; only that work takes the lock, with no other held.
+    #[pin]
+    duty: Mutex<Duty>,
 }
 
 impl_has_work! {
@@ -104,6 +113,7 @@ impl Remote {
                 closed <- new_mutex!(false, "devlend_closed"),
                 changed <- new_condvar!("devlend_changed"),
                 refresh <- new_work!("devlend_refresh"),
+                duty <- new_mutex!(Duty::new(), "devlend_duty"),
             }),
             GFP_KERNEL,
         )?;
@@ -260,6 +270,19 @@ impl Remote {
         }
     }
 
+    /// Rests from a list that was begun at `start`, if there were many of late; not when this is closed.
+    fn rest(&self, start: Instant<Monotonic>) {
+        let rest = self.duty.lock().rest(start, LONGEST_REST);
+        let mut left = msecs_to_jiffies(u32::try_from(rest.as_millis()).unwrap_or(0));
+        let mut closed = self.closed.lock();
+        while !*closed && left > 0 {
+            match self.changed.wait_interruptible_timeout(&mut closed, left) {
+                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
+                CondVarTimeoutResult::Timeout | CondVarTimeoutResult::Signal { .. } => return,
+            }
+        }
+    }
+
     /// Asks the lender for its offers. There are none while the link is down.
     fn list(&self) -> Result<KVec<protocol::Offer>> {
         let mut listed = KVec::new();
@@ -345,11 +368,15 @@ impl WorkItem for Remote {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let start = Instant::<Monotonic>::now();
+        let start = Instant::now();
         let updated = this.list().and_then(|listed| this.update(&listed));
-        let spent = start.elapsed();
+        let is_late = matches!(updated, Err(error) if error == ETIMEDOUT);
+        if !is_late {
+            // The peer may have another list each time.
+            this.rest(start);
+        }
         let updated = updated.and_then(|()| wish::fulfil(&this));
-        if matches!(updated, Err(error) if error == ETIMEDOUT) && !this.is_closed() {
+        if is_late && !this.is_closed() {
             // The lender was busy; the request itself is the pause between two tries.
             this.refresh();
         }
@@ -361,7 +388,5 @@ impl WorkItem for Remote {
                 )
             });
         }
-        // The peer may have another list each time.
-        duty::rest(spent);
     }
 }

@@ -59,13 +59,17 @@ use kernel::{
     },
     time::{
         delay::fsleep,
-        Delta, //
+        Delta,
+        Instant, //
     },
     workqueue::WorkItem, //
 };
 
 /// Id of the work item.
 pub(super) const WORK: u64 = 0;
+
+/// A peer can ring as often as it likes.
+const LONGEST_REST: Delta = Delta::from_millis(100);
 
 /// Between two tries to come to an agreement.
 const RETRY: Delta = Delta::from_secs(1);
@@ -80,30 +84,40 @@ impl WorkItem<WORK> for Link {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let again = this.broken.load(Relaxed) || this.state() == State::Refused;
-        if this.failing.load(Relaxed) && again {
+        let start = Instant::now();
+        this.negotiate();
+        let rest = this.setup.lock().duty.rest(start, LONGEST_REST);
+        fsleep(rest);
+    }
+}
+
+impl Link {
+    /// Goes as far as the peer has come.
+    fn negotiate(self: &Arc<Self>) {
+        let again = self.broken.load(Relaxed) || self.state() == State::Refused;
+        if self.failing.load(Relaxed) && again {
             // Two hosts that fail must not drive each other round and round.
             fsleep(RETRY);
         }
-        let actions = this.look();
+        let actions = self.look();
         if actions.close {
             // Before the peer is told that its new session was seen: when it hears that, nothing that belonged to
             // the old one is under way any more, above all no DMA of a lent device.
-            this.go_down();
+            self.go_down();
         }
-        let (session, agreed) = match this.act(actions) {
-            Ok(Some((session, peer))) => (session, this.agree(session, peer)),
+        let (session, agreed) = match self.act(actions) {
+            Ok(Some((session, peer))) => (session, self.agree(session, peer)),
             Ok(None) => return,
-            Err(error) => (this.session_id(), Err(error.into())),
+            Err(error) => (self.session_id(), Err(error.into())),
         };
         let error = match agreed {
             Ok(()) => {
-                this.failing.store(false, Relaxed);
+                self.failing.store(false, Relaxed);
                 return;
             }
             Err(Unagreed::Refused(refusal)) => {
-                this.failing.store(true, Relaxed);
-                this.refuse(session, refusal);
+                self.failing.store(true, Relaxed);
+                self.refuse(session, refusal);
                 return;
             }
             Err(Unagreed::Failed(error)) => error,
@@ -112,19 +126,17 @@ impl WorkItem<WORK> for Link {
         if error == enotconn() {
             return;
         }
-        if !this.failing.xchg(true, Relaxed) {
-            this.complain(|| dev_err!(this.dev(), "no session with the peer ({error:?})\n"));
+        if !self.failing.xchg(true, Relaxed) {
+            self.complain(|| dev_err!(self.dev(), "no session with the peer ({error:?})\n"));
         }
         if error == ETIMEDOUT || error == ENOMEM {
-            this.restart();
+            self.restart();
         } else if error != eprotonosupport() {
             // The same again would come to the same. The next event from the link or the peer starts anew.
-            this.broken.store(true, Relaxed);
+            self.broken.store(true, Relaxed);
         }
     }
-}
 
-impl Link {
     /// Looks at the link and at the peer's announcement, and closes what has ended.
     fn look(&self) -> Actions {
         let mut guard = self.setup.lock();
@@ -238,16 +250,17 @@ impl Link {
     fn open_session(&self, ntb: &Device, generation: u32, peer: &Announcement) -> Result<u32> {
         let window = ntb.outbound(peer.memory_window)?;
         let offset = peer.control_offset(window.size).ok_or_else(|| {
-            if !self.failing.load(Relaxed) {
-                self.complain(|| {
-                    dev_err!(
-                        self.dev(),
-                        "window {} has {} bytes and does not reach the peer's control block; if it has none, its BAR has no address\n",
-                        peer.memory_window,
-                        window.size
-                    )
-                });
-            }
+            let index = peer.memory_window;
+            self.complain(|| match window.size {
+                0 => dev_err!(
+                    self.dev(),
+                    "window {index} has no address: the kernel has found no room for its BAR\n"
+                ),
+                size => dev_err!(
+                    self.dev(),
+                    "window {index} shows {size} bytes, and not the peer's control block\n"
+                ),
+            });
             ERANGE
         })?;
         let block = PeerBlock::new(window, offset)?;

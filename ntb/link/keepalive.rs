@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Keep-alive: what is written for the peer now and then, and what becomes of a session whose peer has stopped. While there is no
-//! link, the hardware is asked for one now and then.
+//! Keep-alive: what is written for the peer now and then, and what becomes of a session whose peer has stopped. While a switch
+//! has no link, it is asked for one now and then.
 //!
 //! What to write when, and when a peer counts as lost, is in [`devlend_protocol::keepalive`].
 
@@ -36,7 +36,7 @@ use kernel::{
 /// Id of the work item.
 pub(super) const WORK: u64 = 2;
 
-/// Between two times that the hardware is asked for a link.
+/// Between two times that a switch is asked for a link.
 const ASK_AGAIN: Delta = Delta::from_secs(5);
 
 /// How a link is set. The two values are set one at a time; whoever reads one while the other is changed may see the old
@@ -157,9 +157,9 @@ impl WorkItem<WORK> for Link {
 }
 
 impl Link {
-    /// Asks the hardware for a link again, if there is none. One that is up for the peer can be down here for ever otherwise:
+    /// Asks a switch for a link again, if there is none. One that is up for the peer can be down here for ever otherwise:
     /// `check_link_status_work` of `ntb_hw_switchtec` forgets a message "link up" for one "link forced down", both of which a
-    /// peer's driver sends when it is bound.
+    /// peer's driver sends when it is bound. Other drivers look at the hardware, and to ask that may train its link anew.
     fn ask_again(&self) {
         if self.state() != State::Down {
             return;
@@ -169,8 +169,7 @@ impl Link {
             return;
         }
         setup.asked = Instant::now();
-        if let Some(ntb) = setup.ntb.as_ref() {
-            // Only one side of most hardware can do that, and the other says so.
+        if let Some(ntb) = setup.ntb.as_ref().filter(|ntb| ntb.is_switch()) {
             let _ = ntb.link_enable();
         }
     }

@@ -7,7 +7,7 @@ use super::{
     Slot, //
 };
 use crate::{
-    duty,
+    duty::Duty,
     role,
     shown::Shown, //
 };
@@ -46,8 +46,9 @@ use kernel::{
         Arc, //
     },
     time::{
-        Instant,
-        Monotonic, //
+        delay::fsleep,
+        Delta,
+        Instant, //
     },
     workqueue::WorkItem, //
 };
@@ -55,10 +56,14 @@ use kernel::{
 /// Id of the work item.
 pub(super) const WORK: u64 = 1;
 
+/// A peer's configuration accesses wait for us with its interrupts off.
+const LONGEST_REST: Delta = Delta::from_millis(10);
+
 /// Copies of a request and of its reply; too large for a stack.
 pub(super) struct Buffers {
     request: KBox<Slot>,
     reply: KBox<Slot>,
+    duty: Duty,
 }
 
 impl Buffers {
@@ -66,6 +71,7 @@ impl Buffers {
         Ok(Self {
             request: KBox::new([0; SLOT_SIZE], GFP_KERNEL)?,
             reply: KBox::new([0; SLOT_SIZE], GFP_KERNEL)?,
+            duty: Duty::new(),
         })
     }
 }
@@ -131,23 +137,32 @@ impl WorkItem<WORK> for Link {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let start = Instant::<Monotonic>::now();
+        let start = Instant::now();
         let mut buffers = this.serving.lock();
-        // A peer that never stops sending must not keep this worker for ever, nor its processor.
-        for _ in 0..REQUEST_SLOTS {
-            if !this.take(&mut buffers.request) {
-                return;
-            }
-            this.counters.received.count();
-            serve(&this, &mut buffers);
-        }
+        let is_empty = this.serve_some(&mut buffers);
+        let rest = buffers.duty.rest(start, LONGEST_REST);
         drop(buffers);
-        duty::rest(start.elapsed());
-        let _ = this.queue.enqueue::<Arc<Self>, WORK>(this.clone());
+        fsleep(rest);
+        if !is_empty {
+            let _ = this.queue.enqueue::<Arc<Self>, WORK>(this.clone());
+        }
     }
 }
 
 impl Link {
+    /// Serves what is in the ring; false if there may be more: a peer that never stops sending must not keep this worker for
+    /// ever.
+    fn serve_some(self: &Arc<Self>, buffers: &mut Buffers) -> bool {
+        for _ in 0..REQUEST_SLOTS {
+            if !self.take(&mut buffers.request) {
+                return true;
+            }
+            self.counters.received.count();
+            serve(self, buffers);
+        }
+        false
+    }
+
     /// Copies the next message off the ring, and makes its slot free again; false if there is none.
     fn take(self: &Arc<Self>, slot: &mut Slot) -> bool {
         let mut receiver = self.receiver.lock();

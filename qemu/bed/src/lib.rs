@@ -52,4 +52,4 @@ pub use options::{
 };
 pub use output::Output;
 pub use placement::Placement;
-pub use wait::{until, Seen};
+pub use wait::{patient, until, Seen};

@@ -24,7 +24,8 @@ static PATIENCE: LazyLock<u32> = LazyLock::new(|| {
 });
 
 /// A limit of time, as long as it has to be here.
-pub(crate) fn patient(limit: Duration) -> Duration {
+#[must_use]
+pub fn patient(limit: Duration) -> Duration {
     limit.saturating_mul(*PATIENCE)
 }
 

@@ -472,6 +472,9 @@ impl Session {
                 start.elapsed() < LIMIT,
                 "request {sequence:#x} is not answered"
             );
+            if start.elapsed() > PATIENCE && self.their_words()?.is_some() {
+                ensure!(self.is_alive()?, "the host has ended the session");
+            }
             self.pump(&mut refuse)?;
         }
     }

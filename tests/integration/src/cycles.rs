@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
-use devlend_bed::Host;
+use devlend_bed::{patient, Host};
 
 use crate::pair::{Pair, NVME};
 use crate::runner::{Body, Case};
@@ -81,25 +81,29 @@ fn cycle(pair: &Pair<'_>, times: u32) -> Result<()> {
         offer=offers/{NVME}
         for ((i = 1; i <= {times}; i++)); do
             patiently state $offer available
+            exec 8<$offer
             echo {NVME} >borrow || exit
             patiently state $offer borrowed
             read -r address <$offer/local_address
             patiently [ -e /sys/bus/pci/devices/$address/driver ]
             echo {NVME} >return || exit
-            patiently [ ! -e $offer ]
+            patiently taken $offer
         done",
         link = pair.at_borrower.path("")
     );
     let limit = Duration::from_secs(10) * times;
     thread::scope(|scope| {
         let lender = scope.spawn(|| run(pair.lender, limit, &lender));
-        run(pair.borrower, limit, &borrower)?;
-        lender.join().unwrap_or_else(|panic| resume_unwind(panic))
+        let borrower = run(pair.borrower, limit, &borrower);
+        let lender = lender.join().unwrap_or_else(|panic| resume_unwind(panic));
+        // Each waits for the other: what failed in one is what the other waited for.
+        lender.and(borrower)
     })
 }
 
 fn run(host: &Host, limit: Duration, script: &str) -> Result<()> {
-    let output = host.sh_within(limit, &format!("{WAIT}\n{script}"))?;
+    let looks = patient(Duration::from_secs(60)).as_millis() / 50;
+    let output = host.sh_within(limit, &format!("looks={looks}{WAIT}\n{script}"))?;
     ensure!(output.ok(), "the {}: {}", host.name(), output.error_text());
     Ok(())
 }
@@ -107,10 +111,12 @@ fn run(host: &Host, limit: Duration, script: &str) -> Result<()> {
 /// For the scripts, without a new process for each look.
 const WAIT: &str = r#"
     mkfifo /tmp/never; exec 9<>/tmp/never; rm /tmp/never
+    # The directory that was opened is no longer there, although another one may be.
+    taken() { [ ! -e "$1" ] || [ ! "$1" -ef /proc/self/fd/8 ]; }
     state() { local seen; { read -r seen <"$1/state"; } 2>/dev/null && [ "$seen" = "$2" ]; }
     patiently() {
-        local looks
-        for ((looks = 0; looks < 1200; looks++)); do
+        local look
+        for ((look = 0; look < looks; look++)); do
             "$@" && return
             read -rt 0.05 <&9
         done

@@ -10,8 +10,8 @@ use devlend_bed::Host;
 
 const KMEMLEAK: &str = "/sys/kernel/debug/kmemleak";
 
-/// Searches the memory of some hosts, all at once, and forgets what was found. What is younger than five seconds, or has changed
-/// since the search before, counts the next time: a leak is this test's, or one's before it.
+/// Searches the memory of some hosts, all at once, and forgets what was found. What is younger than five seconds is found the next
+/// time.
 pub fn check<'a>(hosts: impl Iterator<Item = &'a Host>) -> Result<()> {
     thread::scope(|scope| {
         let searches: Vec<_> = hosts
@@ -26,7 +26,8 @@ pub fn check<'a>(hosts: impl Iterator<Item = &'a Host>) -> Result<()> {
 }
 
 fn search(host: &Host) -> Result<String> {
+    // What is new to a search is compared with what it was, which takes a second one.
     host.sh_ok(&format!(
-        "[ ! -e {KMEMLEAK} ] || {{ echo scan >{KMEMLEAK}; cat {KMEMLEAK}; echo clear >{KMEMLEAK}; }}"
+        "[ ! -e {KMEMLEAK} ] || {{ echo scan >{KMEMLEAK}; echo scan >{KMEMLEAK}; cat {KMEMLEAK}; echo clear >{KMEMLEAK}; }}"
     ))
 }

@@ -2,77 +2,77 @@
 
 //! A borrower without the key that the lender wants.
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use devlend_protocol::{Address, Attach, AttachReply, Failure, Prove, Status};
 
 use super::early;
 use crate::session::Session;
 
+const ATTEMPTS: u32 = 5;
+
 /// Tries to be served without the key; the lender has one. Each try is a session of its own: there is one in each.
 pub fn run(session: &mut Session, device: Address, mut rng: fastrand::Rng) -> Result<()> {
-    let mut nonce = || {
-        let mut nonce = [0; 32];
-        rng.fill(&mut nonce);
-        nonce
-    };
+    let mut nonce = [0; 32];
+    rng.fill(&mut nonce);
+    let ask = Attach { nonce };
+    let random = Prove { proof: nonce };
 
-    session.open()?;
-    denied(session, &session.version(), "a version without a key")?;
-    locked_out(session, device)?;
-
+    attempt(session, |session| {
+        denied(session, &session.version(), "a version without a key")?;
+        locked_out(session, device)
+    })?;
     session.keyed = true;
-    let ask = Attach { nonce: nonce() };
-    again(session)?;
-    denied(session, &ask, "a proof asked for before a version")?;
-    locked_out(session, device)?;
-
-    again(session)?;
-    session.agree()?;
-    early::all(session, device).context("with no proof")?;
-    denied(session, &Prove { proof: nonce() }, "a proof of nothing")?;
-    locked_out(session, device)?;
-
-    again(session)?;
-    session.agree()?;
-    session
-        .agree()
-        .err()
-        .context("a second version is agreed")?;
-    locked_out(session, device)?;
-
-    // Given the lender's own proof, and one that is random.
-    for own in [true, false] {
-        again(session)?;
-        let told = challenge(session, &ask)?;
+    attempt(session, |session| {
+        denied(session, &ask, "a proof asked for before a version")?;
+        locked_out(session, device)
+    })?;
+    attempt(session, |session| {
+        session.agree()?;
+        early::all(session, device).context("with no proof")?;
+        denied(session, &random, "a proof of nothing")?;
+        locked_out(session, device)
+    })?;
+    attempt(session, |session| {
+        session.agree()?;
+        denied(session, &session.version(), "a second version")?;
+        locked_out(session, device)
+    })?;
+    attempt(session, |session| {
+        challenge(session, &ask)?;
         early::all(session, device).context("challenged")?;
-        let proof = if own { told.proof } else { nonce() };
-        denied(session, &Prove { proof }, "a proof that is none")?;
-        locked_out(session, device)?;
+        denied(session, &random, "a proof that is none")?;
+        locked_out(session, device)
+    })?;
+    let mut before = None;
+    for _ in 0..2 {
+        let told = attempt(session, |session| {
+            let told = challenge(session, &ask)?;
+            let proof = told.proof;
+            denied(session, &Prove { proof }, "the lender's own proof")?;
+            locked_out(session, device)?;
+            Ok(told)
+        })?;
+        let told = (told.nonce, told.proof);
+        ensure!(before != Some(told), "the same challenge twice");
+        before = Some(told);
     }
-
-    // An answer is worth nothing in the session after.
-    again(session)?;
-    let before = challenge(session, &ask)?;
-    again(session)?;
-    let now = challenge(session, &ask)?;
-    anyhow::ensure!(
-        before.nonce != now.nonce && before.proof != now.proof,
-        "the same challenge twice"
-    );
-    denied(
-        session,
-        &Prove {
-            proof: before.proof,
-        },
-        "an old proof",
-    )?;
-    locked_out(session, device)
+    Ok(())
 }
 
-/// A session anew.
-fn again(session: &mut Session) -> Result<()> {
+/// Does something in a session of its own; again if that was too short: the lender, which waits for our proof, ends it after five
+/// seconds.
+fn attempt<T>(session: &mut Session, mut act: impl FnMut(&mut Session) -> Result<T>) -> Result<T> {
+    for _ in 1..ATTEMPTS {
+        session.restart()?;
+        session.open()?;
+        match act(session) {
+            Err(_) if session.their_words()?.is_some() && !session.is_alive()? => {}
+            result => return result,
+        }
+    }
     session.restart()?;
-    session.open()
+    session.open()?;
+    act(session)
 }
 
 /// Agrees on the version, and has the lender prove itself.
