@@ -146,9 +146,12 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
 }
 
 /// The kernel's command line.
+///
+/// Four levels of page tables do: while a kernel identifies its processor it forgets for a moment that it has five, and KASAN takes
+/// an interrupt just then for a wild access. (`CONFIG_CMDLINE` is too late for that word.)
 fn kernel_words(options: &Options, host: &HostOptions) -> String {
     let mut words = format!(
-        "console=ttyS0 root=/dev/vda ro init=/usr/sbin/init devlend.host={} log_buf_len=4M loglevel=7 \
+        "console=ttyS0 root=/dev/vda ro init=/usr/sbin/init devlend.host={} log_buf_len=4M loglevel=7 no5lvl \
          swiotlb={BOUNCE_SLOTS}",
         host.name
     );
