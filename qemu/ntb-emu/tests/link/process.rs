@@ -155,10 +155,9 @@ fn it_starts_answers_and_ends() {
     assert!(watching.0.wait().unwrap().success());
     // Who goes without a word is noticed.
     let mut watching = Program(trace(&[]).spawn().unwrap());
-    let mut start = String::new();
-    BufReader::new(watching.0.stdout.take().unwrap())
-        .read_line(&mut start)
-        .unwrap();
+    // Kept open: without a reader it goes by itself.
+    let mut lines = BufReader::new(watching.0.stdout.take().unwrap());
+    lines.read_line(&mut String::new()).unwrap();
     assert_eq!(query("state")["ntb0"]["watchers"], 1);
     drop(watching);
     crate::faults::wait_until("the watcher to be missed", || {
