@@ -160,7 +160,7 @@ struct Setup {
     announced: Option<Announcement>,
     /// The log says that the link is up.
     told_up: bool,
-    /// When the hardware was last asked for a link.
+    /// When the hardware, if it is a switch, was last asked for a link.
     asked: Instant<Monotonic>,
     /// What the handshake takes of a processor.
     duty: Duty,

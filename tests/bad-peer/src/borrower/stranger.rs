@@ -62,17 +62,16 @@ pub fn run(session: &mut Session, device: Address, mut rng: fastrand::Rng) -> Re
 /// Does something in a session of its own; again if that was too short: the lender, which waits for our proof, ends it after five
 /// seconds.
 fn attempt<T>(session: &mut Session, mut act: impl FnMut(&mut Session) -> Result<T>) -> Result<T> {
-    for _ in 1..ATTEMPTS {
+    let mut left = ATTEMPTS;
+    loop {
+        left -= 1;
         session.restart()?;
         session.open()?;
         match act(session) {
-            Err(_) if session.their_words()?.is_some() && !session.is_alive()? => {}
+            Err(_) if left > 0 && session.their_words()?.is_some() && !session.is_alive()? => {}
             result => return result,
         }
     }
-    session.restart()?;
-    session.open()?;
-    act(session)
 }
 
 /// Agrees on the version, and has the lender prove itself.

@@ -5,11 +5,8 @@
 use anyhow::Result;
 use devlend_protocol::{encode_error, Kind, ParsedHeader, Status};
 
-use super::{address, device, Lender};
+use super::{honestly, Lender};
 use crate::session::{Session, Slot};
-
-/// No driver knows it.
-const CLASS: u32 = 0xff_0000;
 
 pub struct Stubborn;
 
@@ -24,8 +21,6 @@ impl Lender for Stubborn {
         if let Ok(Kind::ConfigRead | Kind::ConfigWrite | Kind::Clunk) = header.kind {
             return Ok(encode_error(out, header, Status::Io));
         }
-        let offers = [device::offer(address(0), 0, CLASS)];
-        let image = device::image(session, 0, CLASS);
-        device::answer(session, header, body, out, &offers, &image)
+        honestly(session, header, body, out)
     }
 }
