@@ -42,6 +42,7 @@ impl Default for Duty {
     }
 }
 
-fn micros(delta: Delta) -> u64 {
+/// Microseconds, at least as long.
+pub(crate) fn micros(delta: Delta) -> u64 {
     u64::try_from(delta.as_micros_ceil()).unwrap_or(0)
 }

@@ -11,6 +11,11 @@ pub fn enotconn() -> Error {
     new(devlend_bindings::ENOTCONN)
 }
 
+/// `ETIME`: all requests together have taken too long.
+pub fn etime() -> Error {
+    new(devlend_bindings::ETIME)
+}
+
 /// `EPROTO`: the peer said something that makes no sense.
 pub fn eproto() -> Error {
     new(devlend_bindings::EPROTO)

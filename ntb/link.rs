@@ -55,6 +55,7 @@ use crate::{
     ticker::Ticking, //
 };
 use devlend_protocol::{
+    credit::Credit,
     Announcement,
     Consumer,
     Features,
@@ -184,6 +185,11 @@ pub struct Link {
     /// Counts sessions; a request that sees it change stops waiting. Changed with the session's lock held.
     session_id: Atomic<u32>,
     sequence: Atomic<u32>,
+    /// When the link was made.
+    made: Instant<Monotonic>,
+    /// What requests may still hold interrupts off.
+    #[pin]
+    held_off: RawSpinLock<Credit>,
     /// The peer broke the rules, or does not answer: the handshake has to start anew.
     broken: Atomic<bool>,
     /// The log has a complaint about the session that does not come about.
@@ -267,6 +273,8 @@ impl Link {
                 state: Atomic::new(State::Down as u32),
                 session_id: Atomic::new(0),
                 sequence: Atomic::new(0),
+                made: Instant::now(),
+                held_off <- new_raw_spinlock!(Credit::new(request::HELD_OFF), c"devlend_held_off"),
                 broken: Atomic::new(false),
                 failing: Atomic::new(false),
                 flapped: Atomic::new(false),

@@ -3,7 +3,7 @@
 //! The configuration space of a borrowed device: a shadow here, the rest at the lender.
 //!
 //! Accessors run under raw spinlocks with interrupts off, so they poll for the lender's answer, for two seconds at the
-//! most; then the device counts as lost and reads as all ones.
+//! most; then the device counts as lost and reads as all ones. So it does when accesses that are answered take too long together.
 
 use crate::offer::Offer;
 use devlend_config::{
@@ -30,6 +30,7 @@ use kernel::{
     },
 };
 use ntb::{
+    errno::etime,
     link::{
         Counter,
         Link,
@@ -121,10 +122,12 @@ impl Shadow {
         }
         if !self.gone.xchg(true, Relaxed) {
             let error: Error = refusal.into();
-            dev_err!(
-                self.link.dev(),
-                "no answer to a configuration access ({error:?}): the device is lost\n"
-            );
+            let what = if error == etime() {
+                "configuration accesses take too long"
+            } else {
+                "no answer to a configuration access"
+            };
+            dev_err!(self.link.dev(), "{what} ({error:?}): the device is lost\n");
             self.offer.lost();
         }
     }

@@ -10,7 +10,13 @@ use super::{
     Slot,
     DOORBELL_REQUEST, //
 };
-use crate::errno::enotconn;
+use crate::{
+    duty::micros,
+    errno::{
+        enotconn,
+        etime, //
+    },
+};
 use devlend_bindings as bindings;
 use devlend_protocol::{
     message,
@@ -40,6 +46,9 @@ const TIMEOUT: Delta = Delta::from_millis(5000);
 /// How long a configuration access may hold interrupts off. A local access takes a microsecond, a forwarded one a few;
 /// the bound is for a peer that has died without the link going down.
 const ATOMIC_TIMEOUT: Delta = Delta::from_millis(2000);
+/// For how long configuration accesses together may hold interrupts off, microseconds; half of the time that passes is added.
+/// The bound is for a peer that answers each access just in time.
+pub(super) const HELD_OFF: u64 = 5_000_000;
 /// When a reply takes longer than this, the doorbell is rung again: one may have got lost, and an empty ring is no harm.
 const RING_AGAIN: Delta = Delta::from_millis(100);
 /// Between two looks at a reply slot by a caller that may sleep.
@@ -104,7 +113,7 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// As [`Link::request`].
+    /// As [`Link::request`]; `ETIME`: it has an answer, but such requests have taken too long of late.
     pub fn request_atomic<R: Request>(
         &self,
         scope: Scope,
@@ -115,11 +124,13 @@ impl Link {
         let answer = self.round_trip(scope, request, ATOMIC_TIMEOUT, || unsafe {
             bindings::cpu_relax()
         });
-        let taken = start.elapsed().as_nanos() / 1000;
-        self.counters
-            .longest_atomic
-            .note(u64::try_from(taken).unwrap_or(0));
-        answer
+        let taken = micros(start.elapsed());
+        self.counters.longest_atomic.note(taken);
+        if self.held_off.lock().take(micros(self.made.elapsed()), taken) {
+            answer
+        } else {
+            Err(etime().into())
+        }
     }
 
     /// Sends an event, which has no reply, to a peer that may know of it. Does not sleep.

@@ -16,6 +16,7 @@ pub mod address;
 pub mod attach;
 pub mod audience;
 pub mod command;
+pub mod credit;
 pub mod duty;
 pub mod handshake;
 pub mod keepalive;

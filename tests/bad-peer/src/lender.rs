@@ -6,8 +6,10 @@ mod device;
 mod events;
 mod leases;
 mod offers;
+mod probed;
 mod replies;
 mod sessions;
+mod slow;
 mod stubborn;
 
 use std::path::Path;
@@ -34,6 +36,10 @@ pub enum Scenario {
     Stubborn,
     /// Ends each session after a moment, and scribbles between two.
     Sessions,
+    /// Answers each configuration access, but takes its time for it.
+    Slow,
+    /// Offers a device that a driver knows, with noise for registers.
+    Probed,
 }
 
 /// One of them.
@@ -80,6 +86,8 @@ pub fn run(scenario: Scenario, session: &mut Session, rng: fastrand::Rng) -> Res
         Scenario::Events => Box::new(events::Events::new(rng)),
         Scenario::Stubborn => Box::new(stubborn::Stubborn),
         Scenario::Sessions => Box::new(sessions::Sessions::new(rng)),
+        Scenario::Slow => Box::new(slow::Slow),
+        Scenario::Probed => Box::new(probed::Probed::new(rng)),
     };
     loop {
         session.connect()?;

@@ -73,6 +73,14 @@ pub const CASES: &[Case] = &[
         body: Body::Amd(as_lender::does_not_take_back_what_is_lost),
     },
     Case {
+        name: "bad_peer::answers_just_in_time",
+        body: Body::Amd(as_lender::answers_just_in_time),
+    },
+    Case {
+        name: "bad_peer::has_noise_for_registers",
+        body: Body::Amd(as_lender::has_noise_for_registers),
+    },
+    Case {
         name: "bad_peer::ends_session_after_session",
         body: Body::Amd(as_lender::ends_session_after_session),
     },

@@ -237,6 +237,47 @@ pub fn does_not_take_back_what_is_lost(bed: &Bed) -> Result<()> {
     })
 }
 
+/// Each access has its answer within its bound, and all of them together hold interrupts off for too long.
+pub fn answers_just_in_time(bed: &Bed) -> Result<()> {
+    against_borrower(bed, "slow", |honest, bad| {
+        let offer = honest.link.offer(FAKE);
+        offer.wait_state("available", LIMIT)?;
+        let _ = honest.link.try_borrow(FAKE)?;
+        until("the lease to end", SCENARIO, || {
+            bad.check()?;
+            let lost = honest.link.number("leases_lost")?;
+            if lost == 0 {
+                // Whatever the kernel has not asked while it added the device.
+                honest.host.sh("lspci -xxxx >/dev/null")?;
+            }
+            Ok(match lost {
+                1.. => Seen::Yes(()),
+                none => Seen::NotYet(format!("{none} were lost")),
+            })
+        })?;
+        offer.wait_state("available", LIMIT)?;
+        ensure!(honest.link.value("state")? == "up");
+        honest.check_log(&["configuration accesses take too long"])
+    })
+}
+
+/// Whatever its driver makes of it, the device can be returned.
+pub fn has_noise_for_registers(bed: &Bed) -> Result<()> {
+    against_borrower(bed, "probed", |honest, _| {
+        let patience = "/sys/module/nvme_core/parameters/admin_timeout";
+        let before = honest.host.read(patience)?;
+        honest.host.write(patience, "2")?;
+        for _ in 0..12 {
+            honest.link.offer(FAKE).wait_state("available", LIMIT)?;
+            // Lost again before the command has seen it, perhaps.
+            let _ = honest.link.try_borrow(FAKE)?;
+            give_back(honest, FAKE)?;
+        }
+        honest.host.write(patience, &before)?;
+        honest.check_log(&["nvme"])
+    })
+}
+
 /// A borrowed device is lost with its session, however many there are in a row.
 pub fn ends_session_after_session(bed: &Bed) -> Result<()> {
     against_borrower(bed, "sessions", |honest, bad| {
