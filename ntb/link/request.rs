@@ -126,7 +126,11 @@ impl Link {
         });
         let taken = micros(start.elapsed());
         self.counters.longest_atomic.note(taken);
-        if self.held_off.lock().take(micros(self.made.elapsed()), taken) {
+        if self
+            .held_off
+            .lock()
+            .take(micros(self.made.elapsed()), taken)
+        {
             answer
         } else {
             Err(etime().into())
