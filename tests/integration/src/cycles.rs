@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Lending, borrowing and returning again and again: what each leaves behind adds up. Needs a kernel that counts its slab
-//! objects, so it is left out unless `DEVLEND_CYCLES` says how often (`make test-sanitize` does).
+//! Lending, borrowing and returning again and again: what each leaves behind adds up. It takes long, so it is left out unless
+//! `DEVLEND_CYCLES` says how often (`make test-cycles` does).
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -126,7 +126,7 @@ const WAIT: &str = r#"
 
 /// How many objects each slab cache has in use, and how many areas `vmalloc` has.
 fn objects(host: &Host) -> Result<BTreeMap<String, u64>> {
-    // What is freed but held back (KASAN's quarantine, caches of each CPU) counts as in use until a cache is shrunk.
+    // What is freed but held back (by RCU, in caches of each CPU) counts as in use until a cache is shrunk.
     let text = host.sh_ok(
         "sleep 10; for shrink in /sys/kernel/slab/*/shrink; do echo 1 >$shrink; done; \
          tail -n +3 /proc/slabinfo | awk '{ print $1, $2 }'; echo vmalloc areas=$(wc -l </proc/vmallocinfo) | tr ' =' '_ '",
