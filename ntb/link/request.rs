@@ -19,6 +19,7 @@ use crate::{
 };
 use devlend_bindings as bindings;
 use devlend_protocol::{
+    credit::Credit,
     message,
     reply_slot,
     request_slot,
@@ -46,9 +47,11 @@ const TIMEOUT: Delta = Delta::from_millis(5000);
 /// How long a configuration access may hold interrupts off. A local access takes a microsecond, a forwarded one a few;
 /// the bound is for a peer that has died without the link going down.
 const ATOMIC_TIMEOUT: Delta = Delta::from_millis(2000);
-/// For how long configuration accesses together may hold interrupts off, microseconds; half of the time that passes is added.
-/// The bound is for a peer that answers each access just in time.
-pub(super) const HELD_OFF: u64 = 5_000_000;
+/// For how long configuration accesses together may hold interrupts off; half of the time that passes is added. The bound is for
+/// a peer that answers each access just in time.
+const HELD_OFF: Delta = Delta::from_millis(5000);
+/// What each of them may take besides.
+const HELD_OFF_EACH: Delta = Delta::from_millis(100);
 /// When a reply takes longer than this, the doorbell is rung again: one may have got lost, and an empty ring is no harm.
 const RING_AGAIN: Delta = Delta::from_millis(100);
 /// Between two looks at a reply slot by a caller that may sleep.
@@ -96,6 +99,11 @@ impl Drop for TagGuard<'_> {
     fn drop(&mut self) {
         self.link.tags.lock().free(self.tag);
     }
+}
+
+/// What requests may hold interrupts off.
+pub(super) fn credit() -> Credit {
+    Credit::new(micros(HELD_OFF), micros(HELD_OFF_EACH))
 }
 
 impl Link {
