@@ -46,6 +46,11 @@ use crate::{
         HEADER_TYPE_MASK,
         INTERRUPT_LINE,
         INTERRUPT_PIN,
+        MSIX_BIR,
+        MSIX_ENTRY_SIZE,
+        MSIX_FLAGS_QSIZE,
+        MSIX_PBA,
+        MSIX_TABLE,
         MSI_FLAGS_EXTENDED,
         PM_CAP_PME,
         PM_CTRL,
@@ -69,7 +74,8 @@ use crate::{
 /// - Ids, class, subsystem ids as they are. The function stands alone: no multi-function bit.
 /// - Base address registers hold the lender's bus addresses. No I/O, no expansion ROM, no CardBus pointer, no BIST,
 ///   no interrupt pin: nothing serves them at the borrower.
-/// - Capabilities: power management without PME, MSI, MSI-X, PCI Express, vendor-specific. Of the extended ones the
+/// - Capabilities: power management without PME, MSI, MSI-X if its structures lie in memory registers of the device, PCI Express,
+///   vendor-specific. Of the extended ones the
 ///   device serial number; the others either act on the lender's fabric (ACS, LTR, L1 substates, resizable BARs), or on
 ///   address translation (ATS, PRI, PASID), or make functions the borrower cannot reach (SR-IOV), or need the
 ///   lender's root port (AER).
@@ -98,7 +104,7 @@ pub fn present(raw: &[u8], bars: &[Bar; 6], out: &mut [u8]) -> Result<usize, Mal
 
     out.fill(0);
     header(raw, bars, out);
-    capabilities(raw, out)?;
+    capabilities(raw, bars, out)?;
     extended_capabilities(raw, out);
     Ok(size)
 }
@@ -148,9 +154,12 @@ fn header(raw: &[u8], bars: &[Bar; 6], out: &mut [u8]) {
 }
 
 /// Copies the capabilities that are shown and links them.
-fn capabilities(raw: &[u8], out: &mut [u8]) -> Result<(), Malformed> {
+fn capabilities(raw: &[u8], bars: &[Bar; 6], out: &mut [u8]) -> Result<(), Malformed> {
     let mut link = CAPABILITY_LIST;
     for_each(raw, Strictness::Lenient, |capability| {
+        if capability.kind == Kind::Msix && !has_vectors(raw, bars, capability.at.into()) {
+            return;
+        }
         show(raw, out, &capability);
         put(out, link, &[capability.at]);
         link = usize::from(capability.at) + CAP_LIST_NEXT;
@@ -160,6 +169,25 @@ fn capabilities(raw: &[u8], out: &mut [u8]) -> Result<(), Malformed> {
         modify16(out, STATUS, |status| status | STATUS_CAP_LIST);
     }
     Ok(())
+}
+
+/// Whether the structures of an MSI-X capability lie in registers that the borrower has. It would map and write whatever is there:
+/// the kernel looks only whether there is such a register.
+fn has_vectors(raw: &[u8], bars: &[Bar; 6], at: usize) -> bool {
+    let vectors = get16(raw, at + CAP_FLAGS).unwrap_or(0) & MSIX_FLAGS_QSIZE;
+    let vectors = u64::from(vectors) + 1;
+    let table = vectors * MSIX_ENTRY_SIZE;
+    // A bit for each, in quadwords.
+    let pending = vectors.div_ceil(64) * 8;
+    [(MSIX_TABLE, table), (MSIX_PBA, pending)]
+        .into_iter()
+        .all(|(register, length)| {
+            let place = get32(raw, at + register).unwrap_or(u32::MAX);
+            let start = u64::from(place & !MSIX_BIR);
+            // CAST: three bits.
+            let bar = bars.get((place & MSIX_BIR) as usize);
+            bar.is_some_and(|bar| start + length <= bar.size)
+        })
 }
 
 /// Copies one capability, without the parts that do not work at the borrower.

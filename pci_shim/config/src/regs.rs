@@ -56,8 +56,14 @@ pub(crate) const MSI_FLAGS_MASKBIT: u16 = 1 << 8;
 /// Extended message data: capable, enable.
 pub(crate) const MSI_FLAGS_EXTENDED: u16 = 3 << 9;
 
+pub(crate) const MSIX_FLAGS_QSIZE: u16 = 0x07ff;
 pub(crate) const MSIX_FLAGS_MASKALL: u16 = 1 << 14;
 pub(crate) const MSIX_FLAGS_ENABLE: u16 = 1 << 15;
+pub(crate) const MSIX_TABLE: usize = 4;
+pub(crate) const MSIX_PBA: usize = 8;
+/// Which base address register, in [`MSIX_TABLE`] and [`MSIX_PBA`]; the rest is the offset in it.
+pub(crate) const MSIX_BIR: u32 = 7;
+pub(crate) const MSIX_ENTRY_SIZE: u64 = 16;
 pub(crate) const CAP_MSIX_SIZEOF: usize = 12;
 
 pub(crate) const EXP_FLAGS_VERS: u16 = 0x000f;

@@ -14,7 +14,8 @@ use crate::{
         igb,
         nvme, //
     },
-    Bar, //
+    Bar,
+    BarFlags, //
 };
 
 /// What can be found out about a dword by using it.
@@ -280,10 +281,42 @@ fn a_vendor_capability_does_not_reach_into_the_next() {
     assert_eq!(image[0x100], 0);
 }
 
+/// Whoever maps them, and the kernel does, would get whatever lies there.
+#[test]
+fn vectors_outside_of_the_registers_are_hidden() {
+    let shown = |vectors: u16, table: u32, pending: u32| {
+        let mut space = Space::new(0x1234, 0x5678, 0xff_0000);
+        space.bar(0, 0x1_0000, BarFlags::empty(), 0xfe00_0000);
+        space.bar(2, 0x1000, BarFlags::MEM64, 0x10_0000_0000);
+        let words = [vectors - 1, 0, 0, 0, 0];
+        let mut body: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        body[2..6].copy_from_slice(&table.to_le_bytes());
+        body[6..10].copy_from_slice(&pending.to_le_bytes());
+        space.capability(0x40, 0x11, &body);
+        offered(&space).0[0x34] == 0x40
+    };
+    assert!(shown(2048, 0, 0x8000), "all there can be");
+    assert!(shown(64, 2, 0xfff8), "in two registers");
+    assert!(shown(256, 2, 0x8000), "up to the end");
+    assert!(!shown(257, 2, 0x8000), "beyond the end");
+    assert!(!shown(1, 0x1002, 0), "behind the end");
+    assert!(!shown(1, 0xffff_fff8, 0), "far behind it");
+    assert!(!shown(1, 0, 0x1_0000), "pending bits behind the end");
+    assert!(
+        shown(64, 0, 0xfff8) && !shown(65, 0, 0xfff8),
+        "pending bits up to the end"
+    );
+    for nowhere in [1, 3, 4, 5, 6, 7] {
+        assert!(!shown(1, nowhere, 0) && !shown(1, 0, nowhere));
+    }
+}
+
 #[test]
 fn all_other_capabilities_are_hidden() {
     for id in 0..=u8::MAX {
-        let (image, _) = offered(&with(id, &[0; 0x3a]));
+        let mut space = with(id, &[0; 0x3a]);
+        space.bar(0, 0x1000, BarFlags::empty(), 0xfe00_0000);
+        let (image, _) = offered(&space);
         let shown = [1, 5, 9, 0x11].contains(&id) || id == 0x10;
         assert_eq!(image[0x34] == 0x40, shown, "{id:#x}");
         assert_eq!(image[0x06] & 0x10 != 0, shown);

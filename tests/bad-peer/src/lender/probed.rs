@@ -3,7 +3,7 @@
 //! An NVMe with noise for registers, another noise each moment, so that its driver gets now this far, now that.
 
 use anyhow::Result;
-use devlend_protocol::ParsedHeader;
+use devlend_protocol::{Kind, ParsedHeader};
 
 use super::{address, device, Lender};
 use crate::session::{Session, Slot};
@@ -12,11 +12,12 @@ const CLASS: u32 = 0x01_0802;
 
 pub struct Probed {
     rng: fastrand::Rng,
+    opened: u32,
 }
 
 impl Probed {
     pub fn new(rng: fastrand::Rng) -> Self {
-        Self { rng }
+        Self { rng, opened: 0 }
     }
 }
 
@@ -29,7 +30,12 @@ impl Lender for Probed {
         out: &mut Slot,
     ) -> Result<usize> {
         let offers = [device::offer(address(0), 0, CLASS)];
-        let image = device::image(session, 0, CLASS);
+        let mut image = device::image(session, 0, CLASS);
+        self.opened += u32::from(header.kind == Ok(Kind::Open));
+        if self.opened % 2 == 0 {
+            // The kernel would write its interrupts far behind the registers.
+            device::put(&mut image, 0x54, &0x4000_0000_u32.to_le_bytes());
+        }
         device::answer(session, header, body, out, &offers, &image)
     }
 
