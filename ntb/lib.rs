@@ -7,6 +7,7 @@
 
 const __LOG_PREFIX: &[u8] = b"devlend_ntb\0";
 
+mod calls;
 pub mod client;
 pub mod control;
 pub mod device;

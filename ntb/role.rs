@@ -2,14 +2,15 @@
 
 //! The two roles, as the links see them.
 //!
-//! Each role is one module. A role's functions are called with its lock held, so that after its registration is
-//! dropped none of them runs and the module may go. They must not wait for the peer: the peer may be waiting for us.
-//!
-//! Lock order: role, then a link's set-up, receiver, session.
+//! Each role is one module. Its functions run for several links at once, and two of one link, too; after its registration is
+//! dropped none of them runs, and the module may go. They must not wait for the peer: the peer may be waiting for us.
 
-use crate::link::{
-    Incoming,
-    Link, //
+use crate::{
+    calls::Callee,
+    link::{
+        Incoming,
+        Link, //
+    },
 };
 use devlend_protocol::{
     RevokeReason,
@@ -67,12 +68,12 @@ pub trait Borrower: Send + Sync {
 
 global_lock! {
     // SAFETY: Initialised in `init`, before the first use.
-    unsafe(uninit) static LENDER: Mutex<Option<Arc<dyn Lender>>> = None;
+    unsafe(uninit) static LENDER: Mutex<Option<Callee<dyn Lender>>> = None;
 }
 
 global_lock! {
     // SAFETY: Initialised in `init`, before the first use.
-    unsafe(uninit) static BORROWER: Mutex<Option<Arc<dyn Borrower>>> = None;
+    unsafe(uninit) static BORROWER: Mutex<Option<Callee<dyn Borrower>>> = None;
 }
 
 global_lock! {
@@ -105,12 +106,14 @@ impl Drop for Registries {
 
 /// Calls the lender, if there is one.
 pub(crate) fn with_lender<R>(call: impl FnOnce(&dyn Lender) -> R) -> Option<R> {
-    LENDER.lock().as_ref().map(|lender| call(&**lender))
+    let lender = LENDER.lock().as_ref()?.call();
+    Some(call(&*lender))
 }
 
 /// Calls the borrower, if there is one.
 pub(crate) fn with_borrower<R>(call: impl FnOnce(&dyn Borrower) -> R) -> Option<R> {
-    BORROWER.lock().as_ref().map(|borrower| call(&**borrower))
+    let borrower = BORROWER.lock().as_ref()?.call();
+    Some(call(&*borrower))
 }
 
 /// Makes a link known to the roles.
@@ -130,7 +133,7 @@ pub fn for_each_link(mut visit: impl FnMut(&Arc<Link>)) {
     }
 }
 
-/// The lender's registration; its drop waits for the function that runs, if one does.
+/// The lender's registration; its drop waits for the functions that run.
 pub struct LenderRegistration(());
 
 impl LenderRegistration {
@@ -138,8 +141,9 @@ impl LenderRegistration {
     ///
     /// # Errors
     ///
-    /// `EBUSY`: there is one.
+    /// `EBUSY`: there is one; `ENOMEM`.
     pub fn new(lender: Arc<dyn Lender>) -> Result<Self> {
+        let lender = Callee::new(lender)?;
         let mut slot = LENDER.lock();
         if slot.is_some() {
             return Err(EBUSY);
@@ -151,11 +155,14 @@ impl LenderRegistration {
 
 impl Drop for LenderRegistration {
     fn drop(&mut self) {
-        *LENDER.lock() = None;
+        let lender = LENDER.lock().take();
+        if let Some(lender) = lender {
+            lender.wait();
+        }
     }
 }
 
-/// The borrower's registration; its drop waits for the function that runs, if one does.
+/// The borrower's registration; its drop waits for the functions that run.
 pub struct BorrowerRegistration(());
 
 impl BorrowerRegistration {
@@ -163,14 +170,15 @@ impl BorrowerRegistration {
     ///
     /// # Errors
     ///
-    /// `EBUSY`: there is one.
+    /// `EBUSY`: there is one; `ENOMEM`.
     pub fn new(borrower: Arc<dyn Borrower>) -> Result<Self> {
         {
+            let callee = Callee::new(borrower.clone())?;
             let mut slot = BORROWER.lock();
             if slot.is_some() {
                 return Err(EBUSY);
             }
-            *slot = Some(borrower.clone());
+            *slot = Some(callee);
         }
         for_each_link(|link| {
             borrower.link_added(link);
@@ -184,6 +192,9 @@ impl BorrowerRegistration {
 
 impl Drop for BorrowerRegistration {
     fn drop(&mut self) {
-        *BORROWER.lock() = None;
+        let borrower = BORROWER.lock().take();
+        if let Some(borrower) = borrower {
+            borrower.wait();
+        }
     }
 }

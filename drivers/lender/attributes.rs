@@ -113,10 +113,12 @@ pub(crate) fn add_offer(address: Address) -> Result<Dir> {
         [
             sysfs_read!(c"state", |address, page| {
                 show(*address, page, |offer, page| {
-                    let state = match offer.lease.is_free() {
-                        true => "offered",
-                        false if offer.lease.is_wanted() => "wanted",
-                        false => "lent",
+                    let lease = &offer.lease;
+                    let state = match lease.holder() {
+                        _ if lease.is_wanted() => "wanted",
+                        Some(_) => "lent",
+                        None if lease.is_free() => "offered",
+                        None => "unclean",
                     };
                     writeln!(page, "{state}")
                 })

@@ -13,6 +13,7 @@ use crate::{
     serve, //
 };
 use devlend_protocol::{
+    Address,
     DeviceError,
     Features,
     RevokeReason, //
@@ -36,11 +37,14 @@ impl ErrorHandlers for LenderDriver {
             })
         };
         let Some((link, epoch)) = lent else { return };
-        dev_warn!(
-            device,
-            "it reports an error: telling the borrower at link {}, epoch {epoch}\n",
-            link.name()
-        );
+        // Limited: a borrower can make its device report errors.
+        link.report(|| {
+            dev_warn!(
+                device,
+                "it reports an error: telling the borrower at link {}, epoch {epoch}\n",
+                link.name()
+            )
+        });
         events::failed(device, address, &link, epoch);
         let is_understood = link
             .peer()
@@ -56,28 +60,20 @@ impl ErrorHandlers for LenderDriver {
     fn cut_off(device: &pci::Device<Core<'_>>) {
         let address = ntb::pci::address(device);
         events::COUNTERS.errors.count();
-        let ended = {
-            let mut registry = registry::lock();
-            let Some(offer) = registry.find(address) else {
-                return;
-            };
-            let holder = offer.lease.holder();
-            let link = lease::end(offer);
-            if let Some(link) = &link {
-                registry.close_window(link);
-            }
-            holder.zip(link)
-        };
-        match ended {
-            Some((holder, link)) => {
-                serve::tell_revoked(device, address, &link, holder, RevokeReason::Failed);
-            }
-            None => dev_warn!(device, "it reports an error that cuts it off\n"),
+        if !take(device, address) {
+            dev_warn!(device, "it reports an error that cuts it off\n");
         }
     }
 
     fn recovered(device: &pci::Device<Core<'_>>) {
         let address = ntb::pci::address(device);
+        // It was reset for the error of another device below the same port: its borrower does not know.
+        let is_lent = registry::lock()
+            .find(address)
+            .is_some_and(|offer| offer.active.is_some());
+        if is_lent {
+            take(device, address);
+        }
         // What was restored may be of a time when a borrower had let it.
         ntb::pci::stop_dma(device);
         let audience = {
@@ -85,10 +81,31 @@ impl ErrorHandlers for LenderDriver {
             let Some(offer) = registry.find(address) else {
                 return;
             };
-            offer.lease.cleaned();
+            offer.lease.recovered();
             offer.audience
         };
         dev_info!(device, "reset after an error: offered again\n");
         serve::announce(address, &audience);
     }
+}
+
+/// Takes a device that is being reset from its borrower, if there is one. Nobody opens it until it has recovered.
+fn take(device: &pci::Device<Core<'_>>, address: Address) -> bool {
+    let ended = {
+        let mut registry = registry::lock();
+        let Some(offer) = registry.find(address) else {
+            return false;
+        };
+        let holder = offer.lease.holder();
+        let link = lease::cut_off(offer);
+        if let Some(link) = &link {
+            registry.close_window(link);
+        }
+        holder.zip(link)
+    };
+    let Some((holder, link)) = ended else {
+        return false;
+    };
+    serve::tell_revoked(device, address, &link, holder, RevokeReason::Failed);
+    true
 }

@@ -126,6 +126,17 @@ pub(crate) fn end(offer: &mut Offer) -> Option<Arc<Link>> {
     offer.active.as_ref()?;
     pci::stop_dma(&offer.device);
     offer.lease.end();
+    release(offer)
+}
+
+/// The same for a device that is cut off by an error, and reset by the PCI core; its lease has not to be there.
+pub(crate) fn cut_off(offer: &mut Offer) -> Option<Arc<Link>> {
+    pci::stop_dma(&offer.device);
+    offer.lease.cut_off();
+    release(offer)
+}
+
+fn release(offer: &mut Offer) -> Option<Arc<Link>> {
     offer.watch.wake();
     offer.active.take().map(|active| active.link.clone())
 }

@@ -82,10 +82,10 @@ impl Offer {
             .map(|bar| (bar.address, bar.size))
     }
 
-    /// What borrowers are told.
-    pub(crate) fn describe(&self) -> protocol::Offer {
+    /// What the borrower at a link is told. What is lent to it itself it can open: if it asks, it does not know that it has it.
+    pub(crate) fn describe(&self, link: &Link) -> protocol::Offer {
         let (vendor, device, class, revision) = pci::ids(&self.device);
-        let state = if self.lease.is_free() {
+        let state = if self.lease.is_free_for(link.id()) {
             OfferState::Available
         } else {
             OfferState::Taken

@@ -2,9 +2,8 @@
 
 //! All offers of this host, and the MMIO windows that leases need.
 //!
-//! Lock order: the lender role's lock (held by a request), then the registry, then the list of links, then a link's
-//! locks. Our driver's probe
-//! and remove take the registry with the device lock held, so nobody waits for a device lock with the registry held.
+//! Lock order: the registry, then the list of links, then a link's locks. Our driver's probe and remove take the registry with the
+//! device lock held, so nobody waits for a device lock with the registry held.
 
 use crate::{
     offer::Offer,

@@ -2,7 +2,8 @@
 
 //! Requests of borrowers.
 //!
-//! All of them run from a link's work, one at a time, with the lender role's lock held. None waits for the borrower.
+//! They run from the works of their links, those of several links at once, and with the end of their own link. What belongs
+//! together is done with the registry locked; a reset, which takes long, is not. None waits for the borrower.
 
 use crate::{
     events,
@@ -168,31 +169,45 @@ fn stop(link: &Link, which: impl Fn(&Offer) -> bool, why: &str) {
     registry.close_window(link);
 }
 
-/// Resets the devices whose leases have ended, which `link` has brought about, and offers them again.
+/// Resets the devices whose leases have ended, which `link` has brought about, and offers them again; those too that could not be
+/// reset before.
 fn clean(link: &Link) {
-    while let Some((address, device, audience)) = unclean() {
-        if reset(link, address, &device).is_err() {
+    let mut last = None;
+    while let Some((address, device, audience)) = unclean(last) {
+        last = Some(address);
+        let reset = reset(address, &device, |offer| offer.lease.is_cleaning());
+        // A reset that somebody else had begun under the lease may have put back what was on then.
+        pci::stop_dma(&device);
+        // What cannot be reset at all is lent as it is.
+        let is_clean = reset.is_ok() || reset == Err(ENOTTY);
+        if let Err(error) = reset {
             link.complain(|| {
                 dev_warn!(
                     device,
-                    "the device could not be reset after its lease; bus mastering is off\n"
+                    "the device could not be reset after its lease ({error:?}); bus mastering is off\n"
                 )
             });
         }
         if let Some(offer) = registry::lock().find(address) {
-            offer.lease.cleaned();
+            offer.lease.cleaned(is_clean);
         }
-        announce(address, &audience);
+        if is_clean {
+            announce(address, &audience);
+        }
     }
 }
 
-/// A device that is to be reset after its lease. The registry is not locked during a reset.
-fn unclean() -> Option<(Address, ARef<Device>, Audience)> {
-    registry::lock()
+/// The next device, by address, that is to be reset after its lease; the caller is to do it. The registry is not locked during a
+/// reset.
+fn unclean(after: Option<Address>) -> Option<(Address, ARef<Device>, Audience)> {
+    let mut registry = registry::lock();
+    let offer = registry
         .offers
-        .iter()
-        .find(|offer| offer.lease.is_unclean())
-        .map(|offer| (offer.address, offer.device.clone(), offer.audience))
+        .iter_mut()
+        .filter(|offer| offer.lease.is_unclean() && after.is_none_or(|after| offer.address > after))
+        .min_by_key(|offer| offer.address)?;
+    offer.lease.clean();
+    Some((offer.address, offer.device.clone(), offer.audience))
 }
 
 /// The offer whose lease the request names.
@@ -218,7 +233,7 @@ fn list(link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {
         .filter(|offer| offer.is_for(link))
         .nth(index.get() as usize)
         .ok_or(Status::NotFound)?;
-    request.reply::<List>(&offer.describe());
+    request.reply::<List>(&offer.describe(link));
     Ok(())
 }
 
@@ -249,6 +264,10 @@ fn open_free(
         .ok_or(Status::NotFound)?;
     if !offer.lease.is_free() || suspend::is_near() {
         return Err(Status::Taken);
+    }
+    // From here on the end of the session finds the lease.
+    if !request.is_current(link) {
+        return Err(Status::Gone);
     }
     let active = Active::new(offer, link)?;
     let span = match registry.open_window(link, address) {
@@ -372,7 +391,12 @@ fn reset_lent(link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {
         (offer.address, offer.device.clone(), saved)
     };
 
-    reset(link, address, &device)?;
+    let epoch = request.epoch();
+    let is_due = |offer: &Offer| offer.lease.check(epoch, link.id()).is_ok();
+    reset(address, &device, is_due).map_err(|error| {
+        link.complain(|| dev_err!(device, "reset failed: {error:?}\n"));
+        Status::Io
+    })?;
 
     // The lender may have taken it back meanwhile: then it is no longer the borrower's to set up.
     let mut registry = registry::lock();
@@ -387,25 +411,31 @@ fn reset_lent(link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {
     Ok(())
 }
 
-/// Resets a device that is bound to our driver, without the registry's lock: a device may take a minute to come back.
-fn reset(link: &Link, address: Address, device: &Device) -> Result<(), Status> {
+/// Resets a device that is bound to our driver, if it `is_due` when it can be locked; without the registry's lock: a device may
+/// take a minute to come back.
+///
+/// # Errors
+///
+/// `ENODEV`: it is no longer ours, or not due; `EBUSY`: somebody else has it locked; `ENOTTY`: it cannot be reset; the reset's.
+fn reset(address: Address, device: &Device, is_due: impl Fn(&Offer) -> bool) -> Result {
     for _ in 0..RESET_TRIES {
         let done = pci::try_with_lock(device, |device| {
             // Unbinding needs the device's lock, too: as long as there is an offer, the device is ours.
-            let is_ours = registry::lock().find(address).is_some();
-            is_ours.then(|| pci::reset_locked(device))
+            let is_due = registry::lock()
+                .find(address)
+                .is_some_and(|offer| is_due(offer));
+            if is_due {
+                pci::reset_locked(device)
+            } else {
+                Err(ENODEV)
+            }
         });
         match done {
-            Some(Some(Ok(()))) => return Ok(()),
-            Some(Some(Err(error))) => {
-                link.complain(|| dev_err!(device, "reset failed: {error:?}\n"));
-                return Err(Status::Io);
-            }
-            Some(None) => return Err(Status::Gone),
+            Some(done) => return done,
             None => fsleep(Delta::from_millis(100)),
         }
     }
-    Err(Status::Io)
+    Err(EBUSY)
 }
 
 fn clunk(link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {

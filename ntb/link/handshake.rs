@@ -318,17 +318,16 @@ impl Link {
     /// windows are shut, so that nothing that was lent over it reaches this host's memory. All that follows from a lost
     /// session comes in work. False if that session has ended already. May sleep.
     pub fn end_session(self: &Arc<Self>, session: u32) -> bool {
-        {
-            let setup = self.setup.lock();
-            if self.session_id() != session {
-                return false;
-            }
-            let Some(ntb) = setup.ntb.as_ref() else {
-                return false;
-            };
-            self.close_session();
-            self.close_windows(ntb);
+        let setup = self.setup.lock();
+        if self.session_id() != session {
+            return false;
         }
+        let Some(ntb) = setup.ntb.as_ref() else {
+            return false;
+        };
+        self.close_session();
+        self.close_windows(ntb);
+        // With the set-up locked: when the NTB goes nothing may be queued any more.
         self.restart();
         true
     }

@@ -101,6 +101,12 @@ impl Incoming<'_> {
         self.header.epoch
     }
 
+    /// Whether its session goes on. Who finds so with a lock held that [`link_down`](role::Lender::link_down) takes is heard
+    /// before it.
+    pub fn is_current(&self, link: &Link) -> bool {
+        link.session_id() == self.session
+    }
+
     /// The body.
     ///
     /// # Errors
@@ -123,8 +129,8 @@ impl Incoming<'_> {
     /// Sends the reply that was set, before all that is still to be done.
     pub fn send_now(&mut self, link: &Link) {
         let length = core::mem::take(&mut self.length);
-        if length != 0 && link.session_id() == self.session {
-            link.answer(&self.header, self.reply, length);
+        if length != 0 {
+            link.answer(self.session, &self.header, self.reply, length);
         }
     }
 
@@ -154,27 +160,28 @@ impl Link {
     /// ever.
     fn serve_some(self: &Arc<Self>, buffers: &mut Buffers) -> bool {
         for _ in 0..REQUEST_SLOTS {
-            if !self.take(&mut buffers.request) {
+            let Some(session) = self.take(&mut buffers.request) else {
                 return true;
-            }
+            };
             self.counters.received.count();
-            serve(self, buffers);
+            serve(self, session, buffers);
         }
         false
     }
 
-    /// Copies the next message off the ring, and makes its slot free again; false if there is none.
-    fn take(self: &Arc<Self>, slot: &mut Slot) -> bool {
+    /// Copies the next message off the ring, and makes its slot free again; returns the session that it belongs to, `None` if
+    /// there is no message.
+    fn take(self: &Arc<Self>, slot: &mut Slot) -> Option<u32> {
+        // With this locked no other session begins.
         let mut receiver = self.receiver.lock();
-        // Without a session there is nobody to answer; what lies in the ring waits.
-        if self.session.lock().is_none() {
-            return false;
-        }
-        let Some(producer) = self.with_own(|own| own.read(PRODUCER)) else {
-            return false;
+        let id = {
+            let session = self.session.lock();
+            // Without a session there is nobody to answer; what lies in the ring waits.
+            session.is_some().then(|| self.session_id())?
         };
+        let producer = self.with_own(|own| own.read(PRODUCER))?;
         match receiver.consumer.pending(producer) {
-            Ok(0) => return false,
+            Ok(0) => return None,
             Ok(_) => {}
             Err(overrun) => {
                 // The ring cannot be trusted any more: a new session starts it anew.
@@ -187,7 +194,7 @@ impl Link {
                     )
                 });
                 self.restart();
-                return false;
+                return None;
             }
         }
         self.with_own(|own| own.copy(request_slot(receiver.consumer.next), slot));
@@ -195,21 +202,25 @@ impl Link {
         if let Some(session) = &mut *self.session.lock() {
             session.peer.publish(CONSUMED, receiver.consumer.next);
         }
-        true
+        Some(id)
     }
 
-    /// Sends a reply; the sequence number goes last, it makes the slot valid.
-    fn answer(&self, header: &ParsedHeader, reply: &Slot, length: usize) {
+    /// Sends a reply, in the session of the request; the sequence number goes last, it makes the slot valid.
+    fn answer(&self, id: u32, header: &ParsedHeader, reply: &Slot, length: usize) {
         let Some(tag) = header.tag else { return };
         let at = reply_slot(tag);
-        if let (Some(session), Some(rest)) = (&mut *self.session.lock(), reply.get(4..length)) {
+        let mut guard = self.session.lock();
+        if self.session_id() != id {
+            return;
+        }
+        if let (Some(session), Some(rest)) = (&mut *guard, reply.get(4..length)) {
             session.peer.write(at.wrapping_add(4), rest);
             session.peer.publish(at, header.sequence);
         }
     }
 }
 
-fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
+fn serve(link: &Arc<Link>, session: u32, buffers: &mut Buffers) {
     let (header, body) = match message::parse(&*buffers.request) {
         Ok(parsed) => parsed,
         Err(malformed) => {
@@ -226,11 +237,10 @@ fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
     };
 
     if header.tag.is_none() {
-        event(link, &header, body);
+        event(link, session, &header, body);
         return;
     }
 
-    let session = link.session_id();
     let mut incoming = Incoming {
         header,
         body,
@@ -245,14 +255,8 @@ fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
         // A role may be asked only after the versions are agreed, and the peer has proven itself if it has to; and a kind
         // that is none is refused by name.
         Ok(kind) if !kind.is_event() && link.answered.load(Relaxed) == session => {
-            role::with_lender(|lender| {
-                // It may have ended while another link was served.
-                if link.session_id() != session {
-                    return Err(Status::Gone);
-                }
-                lender.request(link, &mut incoming)
-            })
-            .unwrap_or(Err(Status::NotFound))
+            role::with_lender(|lender| lender.request(link, &mut incoming))
+                .unwrap_or(Err(Status::NotFound))
         }
         _ => Err(Status::Unsupported),
     };
@@ -263,10 +267,10 @@ fn serve(link: &Arc<Link>, buffers: &mut Buffers) {
     incoming.send_now(link);
 }
 
-fn event(link: &Arc<Link>, header: &ParsedHeader, body: &[u8]) {
+fn event(link: &Arc<Link>, session: u32, header: &ParsedHeader, body: &[u8]) {
     let known = match header.kind {
-        // Of somebody who has not proven itself.
-        _ if !link.is_proven(link.session_id()) => false,
+        // Of somebody who has not proven itself, or of a session that is over.
+        _ if session != link.session_id() || !link.is_proven(session) => false,
         Ok(Kind::OfferChanged) => message::body::<OfferChanged>(body).is_ok_and(|_| {
             role::with_borrower(|borrower| borrower.offers_changed(link));
             true

@@ -5,12 +5,14 @@
 //! ```text
 //!           open             end
 //! Offered -------> Lent -----------> Unclean
-//!    ^                                  |
-//!    +----------------------------------+
-//!                  cleaned
+//!    ^                                ^   |
+//!    |               cleaned, in vain |   | clean
+//!    |                                |   v
+//!    +------------------------------ Cleaning
+//!                cleaned
 //! ```
 //!
-//! Besides, the lender may want the device back: from then on nobody opens it, and its holder is asked to return it.
+//! An error that cuts the device off ends its lease, and makes it Recovering from whatever it was until others have reset it. Besides, the lender may want the device back: from then on nobody opens it, and its holder is asked to return it.
 //!
 //! Each lease has an epoch that no lease of this host had before, whichever device it is of. Messages name only the
 //! epoch: so they find their device, and what is left in a ring from an old lease finds none.
@@ -63,11 +65,25 @@ pub struct Holder {
     pub peer: u32,
 }
 
+/// What has to be done before somebody can have the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Condition {
+    /// Nothing.
+    #[default]
+    Clean,
+    /// It has to be reset.
+    Unclean,
+    /// Somebody resets it.
+    Cleaning,
+    /// It has had an error, and others reset it.
+    Recovering,
+}
+
 /// The lease of one offered device; by default nobody has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lease {
     holder: Option<Holder>,
-    unclean: bool,
+    condition: Condition,
     wanted: bool,
 }
 
@@ -84,7 +100,12 @@ impl Lease {
 
     /// Whether it can be opened.
     pub const fn is_free(&self) -> bool {
-        self.holder.is_none() && !self.unclean && !self.wanted
+        self.holder.is_none() && matches!(self.condition, Condition::Clean) && !self.wanted
+    }
+
+    /// Whether `peer` can open it: its own lease ends then.
+    pub fn is_free_for(&self, peer: u32) -> bool {
+        self.is_free() || (self.is_held_by(peer) && !self.wanted)
     }
 
     /// Gives the lease to `peer`, with the epoch that follows `after`: the latest of all devices of this host.
@@ -116,18 +137,53 @@ impl Lease {
 
     /// Ends the lease whatever the holder thinks; returns who that was. The device then has to be reset.
     pub fn end(&mut self) -> Option<Holder> {
-        self.unclean |= self.holder.is_some();
+        if self.holder.is_some() {
+            self.condition = Condition::Unclean;
+        }
         self.holder.take()
     }
 
-    /// Whether a lease has ended and the device is not reset yet.
+    /// Whether a lease has ended and nobody has begun to reset the device.
     pub const fn is_unclean(&self) -> bool {
-        self.unclean
+        matches!(self.condition, Condition::Unclean)
     }
 
-    /// The device was reset after its lease.
-    pub fn cleaned(&mut self) {
-        self.unclean = false;
+    /// Whether the device is being reset after its lease.
+    pub const fn is_cleaning(&self) -> bool {
+        matches!(self.condition, Condition::Cleaning)
+    }
+
+    /// Somebody is to reset the device after its lease: the caller, if this is true.
+    pub fn clean(&mut self) -> bool {
+        let is_due = self.is_unclean();
+        if is_due {
+            self.condition = Condition::Cleaning;
+        }
+        is_due
+    }
+
+    /// Who was to reset the device has done so, or has tried in vain.
+    pub fn cleaned(&mut self, is_clean: bool) {
+        if self.is_cleaning() {
+            self.condition = if is_clean {
+                Condition::Clean
+            } else {
+                Condition::Unclean
+            };
+        }
+    }
+
+    /// The device is cut off by an error, and reset by others: ends the lease as [`end`](Self::end) does, and nobody opens it.
+    pub fn cut_off(&mut self) -> Option<Holder> {
+        self.condition = Condition::Recovering;
+        self.holder.take()
+    }
+
+    /// Others have reset the device after an error.
+    pub fn recovered(&mut self) {
+        if matches!(self.condition, Condition::Recovering) {
+            self.condition = Condition::Clean;
+        }
     }
 
     /// The lender wants the device: nobody opens it any more. False if that is so already.

@@ -31,8 +31,12 @@ fn a_lease_and_back() {
     assert_eq!(lease.check(7, ALICE), Err(Status::Stale));
     assert!(lease.is_unclean() && !lease.is_free());
     assert_eq!(lease.open(BOB, 7), Err(Status::Taken));
-    lease.cleaned();
-    assert!(lease.is_free());
+    assert!(lease.clean() && !lease.clean());
+    assert!(lease.is_cleaning() && !lease.is_free());
+    lease.cleaned(false);
+    assert!(lease.is_unclean() && lease.clean());
+    lease.cleaned(true);
+    assert!(lease.is_free() && !lease.clean());
     assert_eq!(lease.open(BOB, 7).map(Epoch::get), Ok(8));
     assert_eq!(lease.check(7, ALICE), Err(Status::Stale));
 }
@@ -48,8 +52,53 @@ fn what_the_lender_wants_nobody_opens() {
     // It has it still.
     assert_eq!(lease.check(2, ALICE), Ok(()));
     lease.end();
-    lease.cleaned();
+    assert!(lease.clean());
+    lease.cleaned(true);
     assert_eq!(lease.open(ALICE, 2), Err(Status::Taken));
+}
+
+#[test]
+fn who_does_not_know_what_it_has_can_open_it() {
+    let mut lease = Lease::default();
+    assert!(lease.is_free_for(ALICE) && lease.is_free_for(BOB));
+    lease.open(ALICE, 1).unwrap();
+    assert!(lease.is_free_for(ALICE) && !lease.is_free_for(BOB));
+    lease.want();
+    assert!(!lease.is_free_for(ALICE));
+    lease.unwant();
+    lease.end();
+    assert!(!lease.is_free_for(ALICE));
+}
+
+/// Whoever was about to reset it leaves it to the others, who are at it.
+#[test]
+fn what_is_cut_off_is_recovered_and_by_nobody_else() {
+    let mut lease = Lease::default();
+    assert_eq!(lease.cut_off(), None);
+    assert!(!lease.is_free() && !lease.clean());
+    lease.recovered();
+    assert!(lease.is_free());
+
+    let epoch = lease.open(ALICE, 1).unwrap();
+    assert_eq!(lease.cut_off().map(|holder| holder.epoch), Some(epoch));
+    assert_eq!(lease.end(), None);
+    lease.cleaned(true);
+    assert!(!lease.is_free());
+    lease.recovered();
+    assert!(lease.is_free());
+
+    lease.open(ALICE, 2).unwrap();
+    lease.end();
+    assert!(lease.clean());
+    lease.cut_off();
+    lease.cleaned(true);
+    assert!(!lease.is_free() && !lease.is_cleaning());
+    lease.recovered();
+    lease.open(ALICE, 3).unwrap();
+    lease.end();
+    assert!(lease.clean());
+    lease.recovered();
+    assert!(lease.is_cleaning());
 }
 
 #[test]
@@ -75,6 +124,15 @@ fn zero_is_no_epoch() {
     assert_eq!(Epoch::try_from(u32::MAX).unwrap().to_string(), "4294967295");
 }
 
+/// What a device is in need of, and whether somebody is at it: we, or others.
+#[derive(Clone, Copy, PartialEq)]
+enum Dirt {
+    None,
+    Left,
+    Going,
+    Others,
+}
+
 const DEVICES: usize = 3;
 const PEERS: u32 = 3;
 
@@ -83,6 +141,9 @@ enum Step {
     Open(usize, u32),
     End(usize),
     Clean(usize),
+    Cleaned(usize, bool),
+    CutOff(usize),
+    Recovered(usize),
     Want(usize, bool),
     Lose(u32),
 }
@@ -92,6 +153,9 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..DEVICES, 0..PEERS).prop_map(|(device, peer)| Step::Open(device, peer)),
         2 => (0..DEVICES).prop_map(Step::End),
         2 => (0..DEVICES).prop_map(Step::Clean),
+        2 => (0..DEVICES, any::<bool>()).prop_map(|(device, done)| Step::Cleaned(device, done)),
+        1 => (0..DEVICES).prop_map(Step::CutOff),
+        1 => (0..DEVICES).prop_map(Step::Recovered),
         1 => (0..DEVICES, any::<bool>()).prop_map(|(device, wanted)| Step::Want(device, wanted)),
         1 => (0..PEERS).prop_map(Step::Lose),
     ]
@@ -104,48 +168,72 @@ proptest! {
     fn any_order_of_events(first in 0..u32::MAX - 100, steps in prop::collection::vec(step(), 0..60)) {
         let mut leases = [Lease::default(); DEVICES];
         let mut holders: [Option<(u32, u32)>; DEVICES] = [None; DEVICES];
-        // Unclean, wanted.
-        let mut free = [(false, false); DEVICES];
+        let mut dirt = [Dirt::None; DEVICES];
+        let mut wanted = [false; DEVICES];
         let mut last = first;
         for step in steps {
             match step {
                 Step::Open(device, peer) => match leases[device].open(peer, last) {
                     Ok(epoch) => {
-                        prop_assert!(free[device] == (false, false));
+                        prop_assert!(dirt[device] == Dirt::None && !wanted[device]);
                         prop_assert!(holders[device].is_none() && epoch.get() > last);
                         last = epoch.get();
                         holders[device] = Some((last, peer));
                     }
                     Err(status) => {
-                        prop_assert!(holders[device].is_some() || free[device] != (false, false));
+                        prop_assert!(
+                            holders[device].is_some() || dirt[device] != Dirt::None || wanted[device]
+                        );
                         prop_assert_eq!(status, Status::Taken);
                     }
                 },
                 Step::End(device) => {
                     let ended = leases[device].end();
                     let holder = ended.map(|holder| (holder.epoch.get(), holder.peer));
-                    free[device].0 |= holder.is_some();
+                    if holder.is_some() {
+                        dirt[device] = Dirt::Left;
+                    }
                     prop_assert_eq!(holder, holders[device].take());
                 }
                 Step::Clean(device) => {
-                    leases[device].cleaned();
-                    free[device].0 = false;
+                    let is_due = leases[device].clean();
+                    prop_assert_eq!(is_due, dirt[device] == Dirt::Left);
+                    if is_due {
+                        dirt[device] = Dirt::Going;
+                    }
+                }
+                Step::Cleaned(device, is_clean) => {
+                    leases[device].cleaned(is_clean);
+                    if dirt[device] == Dirt::Going {
+                        dirt[device] = if is_clean { Dirt::None } else { Dirt::Left };
+                    }
+                }
+                Step::CutOff(device) => {
+                    leases[device].cut_off();
+                    holders[device] = None;
+                    dirt[device] = Dirt::Others;
+                }
+                Step::Recovered(device) => {
+                    leases[device].recovered();
+                    if dirt[device] == Dirt::Others {
+                        dirt[device] = Dirt::None;
+                    }
                 }
                 Step::Want(device, true) => {
-                    prop_assert_eq!(leases[device].want(), !free[device].1);
-                    free[device].1 = true;
+                    prop_assert_eq!(leases[device].want(), !wanted[device]);
+                    wanted[device] = true;
                 }
                 Step::Want(device, false) => {
                     leases[device].unwant();
-                    free[device].1 = false;
+                    wanted[device] = false;
                 }
                 Step::Lose(peer) => {
-                    for ((lease, holder), free) in leases.iter_mut().zip(&mut holders).zip(&mut free) {
+                    for ((lease, holder), dirt) in leases.iter_mut().zip(&mut holders).zip(&mut dirt) {
                         prop_assert_eq!(lease.is_held_by(peer), holder.is_some_and(|held| held.1 == peer));
                         if lease.is_held_by(peer) {
                             lease.end();
                             *holder = None;
-                            free.0 = true;
+                            *dirt = Dirt::Left;
                         }
                     }
                 }
