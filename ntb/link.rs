@@ -207,6 +207,10 @@ pub struct Link {
     /// What happens to the link, to offers and to leases.
     #[pin]
     transitions: RateLimit,
+    /// Events for user space about the link, its offers and leases. More than all offers of a peer that come, are borrowed, lost
+    /// and go.
+    #[pin]
+    uevents: RateLimit,
     knobs: keepalive::Knobs,
     /// What the peer has to have, too.
     #[pin]
@@ -274,7 +278,7 @@ impl Link {
                 session_id: Atomic::new(0),
                 sequence: Atomic::new(0),
                 made: Instant::now(),
-                held_off <- new_raw_spinlock!(Credit::new(request::HELD_OFF), c"devlend_held_off"),
+                held_off <- new_raw_spinlock!(request::credit(), c"devlend_held_off"),
                 broken: Atomic::new(false),
                 failing: Atomic::new(false),
                 flapped: Atomic::new(false),
@@ -283,6 +287,7 @@ impl Link {
                 counters: Counters::new(),
                 complaints <- RateLimit::new(10),
                 transitions <- RateLimit::new(50),
+                uevents <- RateLimit::new(2000),
                 knobs: keepalive::Knobs::new(),
                 key <- new_mutex!(None, "devlend_key"),
                 attach <- new_mutex!(attach::Present::new(), "devlend_attach"),
@@ -363,6 +368,11 @@ impl Link {
         if self.transitions.allows(&self.name) {
             log();
         }
+    }
+
+    /// Whether user space may be told of one more event. Does not sleep.
+    pub(crate) fn allows_uevent(&self) -> bool {
+        self.uevents.allows(&self.name)
     }
 
     fn session_id(&self) -> u32 {

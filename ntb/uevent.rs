@@ -41,9 +41,12 @@ pub struct Uevent<'a> {
 }
 
 impl Uevent<'_> {
-    /// Sends it from `function`. May sleep. It is lost if there is no memory for it: events are hints, the truth is in
-    /// sysfs.
+    /// Sends it from `function`. May sleep. It is lost if there is no memory for it, or if the link's peer has caused too many of
+    /// late: events are hints, the truth is in sysfs.
     pub fn send(&self, function: &Device) {
+        if self.link.is_some_and(|link| !link.allows_uevent()) {
+            return;
+        }
         if let Ok(variables) = self.variables() {
             send(function, &variables);
         }

@@ -4,10 +4,7 @@
 
 use crate::{
     command,
-    offer::{
-        Offer,
-        State, //
-    },
+    offer::Offer,
     remote::Remote, //
 };
 use kernel::{
@@ -77,16 +74,6 @@ impl Files {
     }
 }
 
-fn word(state: State) -> &'static str {
-    match state {
-        State::Available => "available",
-        State::Taken => "taken",
-        State::Borrowing => "borrowing",
-        State::Borrowed => "borrowed",
-        State::Lost => "lost",
-    }
-}
-
 /// Makes the directory of an offer. May sleep.
 pub(crate) fn add_offer(offers: &Dir, offer: &Arc<Offer>) -> Result<Dir> {
     let name = CString::try_from_fmt(fmt!("{}", Shown(offer.address)))?;
@@ -112,7 +99,7 @@ pub(crate) fn add_offer(offers: &Dir, offer: &Arc<Offer>) -> Result<Dir> {
             sysfs_read!(c"state", |offer, page| writeln!(
                 page,
                 "{}",
-                word(offer.state())
+                offer.state().as_str()
             )),
             sysfs_read!(c"local_address", |offer, page| match offer.borrowed() {
                 Some(borrowed) => {

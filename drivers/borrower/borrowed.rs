@@ -182,6 +182,11 @@ impl Borrowed {
         Ok(borrowed)
     }
 
+    /// Which lease it is.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.shadow.scope().epoch
+    }
+
     /// Makes everything about the device fail at once.
     pub(crate) fn mark_gone(&self) {
         self.shadow.set_gone();

@@ -11,7 +11,8 @@ use devlend_protocol::{
     parse_address,
     Address,
     BorrowCommand,
-    CommandError, //
+    CommandError,
+    Which, //
 };
 use kernel::{
     prelude::*,
@@ -114,7 +115,7 @@ pub(crate) fn open(remote: &Arc<Remote>, offer: &Arc<Offer>) -> Result {
         .peer()
         .is_ok_and(|now| now.session == peer.session);
     if !is_same {
-        offer.lose("link lost");
+        offer.lose(Which::Epoch(borrowed.epoch()), "link lost");
         return Err(enotconn());
     }
     Ok(())
@@ -128,11 +129,16 @@ pub(crate) fn give_back(remote: &Arc<Remote>, line: &[u8]) -> Result {
     let address = parse_address(line)
         .map_err(|error| malformed(remote, error, "DDDD:BB:DD.F, the address in the lender"))?;
     let was_wished = remote.wishes.forget(address);
-    let _one = remote.commands.lock();
-    match remote.find(address).filter(|offer| offer.is_borrowed()) {
-        Some(offer) => {
-            offer.give_back("returned");
-            remote.wait_for_end(&offer)
+    let one = remote.commands.lock();
+    let borrowed = remote
+        .find(address)
+        .and_then(|offer| offer.epoch().map(|epoch| (offer, epoch)));
+    match borrowed {
+        Some((offer, epoch)) => {
+            offer.give_back(Which::Epoch(epoch), "returned");
+            // Its driver may take its time, for which other devices do not wait.
+            drop(one);
+            remote.wait_for_end(&offer, epoch)
         }
         None if was_wished => {
             dev_info!(

@@ -11,7 +11,10 @@ use crate::{
 use devlend_protocol::{
     self as protocol,
     Address,
-    OfferState, //
+    Borrowing,
+    BorrowingState,
+    OfferState,
+    Which, //
 };
 use kernel::{
     impl_has_work, new_mutex, new_work,
@@ -34,6 +37,8 @@ use kernel::{
     },
 };
 use ntb::{
+    new_raw_spinlock,
+    raw_lock::RawSpinLock,
     shown::Shown,
     suspend,
     sysfs::Dir, //
@@ -45,50 +50,22 @@ pub(crate) const ATTACH: u64 = 0;
 /// Work that removes a device that is lost or to be returned.
 pub(crate) const DETACH: u64 = 1;
 
-/// Where an offer stands, seen from here.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum State {
-    /// Nobody has it.
-    Available = 0,
-    /// Somebody else has it.
-    Taken = 1,
-    /// We have it; its driver has not been found yet.
-    Borrowing = 2,
-    /// We have it.
-    Borrowed = 3,
-    /// We had it; the link or the device is gone.
-    Lost = 4,
-}
-
-/// How far a lease has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// The device has not been added yet.
-    New,
-    /// The device is being added, or was.
-    InUse,
-    /// It is to be returned.
-    Returning,
-    /// Somebody removes the device and ends the lease; nobody else has to.
-    Ending,
-}
-
-/// A lease, from the moment the device can be added until the lender has it back.
-struct Held {
-    borrowed: Arc<Borrowed>,
-    phase: Phase,
-    /// Why it ends, once that is known.
-    why: Option<&'static str>,
-    /// When that was known.
+/// What there is while we have the device.
+struct Lease {
+    /// Where it stands; a lease is there exactly as long as `borrowed`.
+    borrowing: Borrowing,
+    borrowed: Option<Arc<Borrowed>>,
+    /// Since when it is known that the lease ends.
     since: Option<Instant<Monotonic>>,
 }
 
-impl Held {
-    /// Notes why it ends; the first reason counts.
-    fn ends(&mut self, why: &'static str) {
-        self.why.get_or_insert(why);
-        self.since.get_or_insert_with(Instant::now);
+impl Lease {
+    /// Notes the time if a lease is to end; hands on whether it is.
+    fn is_over(&mut self, is_over: bool) -> bool {
+        if is_over {
+            self.since.get_or_insert_with(Instant::now);
+        }
+        is_over
     }
 }
 
@@ -108,13 +85,11 @@ pub(crate) struct Offer {
     /// What it is.
     pub(crate) ids: Ids,
     remote: Arc<Remote>,
-    state: Atomic<u32>,
     /// Epoch of the last lease that had an error of the device in the log.
     failed: Atomic<u32>,
-    /// What there is while we have it. Not held while the device is removed, which takes long; [`Phase::Ending`] says
-    /// that somebody is at it.
+    /// Raw, since who finds out that the device is lost must not sleep.
     #[pin]
-    lease: Mutex<Option<Held>>,
+    lease: RawSpinLock<Lease>,
     #[pin]
     dir: Mutex<Option<Dir>>,
     #[pin]
@@ -141,9 +116,12 @@ impl Offer {
                 address: Address::from(listed.address.get()),
                 ids,
                 remote: remote.clone(),
-                state: Atomic::new(State::Available as u32),
                 failed: Atomic::new(0),
-                lease <- new_mutex!(None, "devlend_lease"),
+                lease <- new_raw_spinlock!(Lease {
+                    borrowing: Borrowing::default(),
+                    borrowed: None,
+                    since: None,
+                }, c"devlend_lease"),
                 dir <- new_mutex!(None, "devlend_offer_dir"),
                 attach <- new_work!("devlend_attach"),
                 detach <- new_work!("devlend_detach"),
@@ -163,43 +141,23 @@ impl Offer {
 
     /// Takes over what the lender says, unless we have the device and know better.
     pub(crate) fn update(&self, listed: &protocol::Offer) {
-        let lease = self.lease.lock();
-        if lease.is_none() {
-            self.set_state(match listed.state() {
-                Ok(OfferState::Available) => State::Available,
-                _ => State::Taken,
-            });
-        }
+        let is_available = listed.state() == Ok(OfferState::Available);
+        self.lease.lock().borrowing.listed(is_available);
     }
 
     /// Where it stands.
-    pub(crate) fn state(&self) -> State {
-        match self.state.load(Relaxed) {
-            0 => State::Available,
-            1 => State::Taken,
-            2 => State::Borrowing,
-            3 => State::Borrowed,
-            _ => State::Lost,
-        }
-    }
-
-    fn set_state(&self, state: State) {
-        self.state.store(state as u32, Relaxed);
-    }
-
-    /// Changes the state if it is `from`: a device that was lost meanwhile stays so.
-    fn change_state(&self, from: State, to: State) -> bool {
-        self.state.cmpxchg(from as u32, to as u32, Relaxed).is_ok()
+    pub(crate) fn state(&self) -> BorrowingState {
+        self.lease.lock().borrowing.state()
     }
 
     /// What there is while we have it.
     pub(crate) fn borrowed(&self) -> Option<Arc<Borrowed>> {
-        Some(self.lease.lock().as_ref()?.borrowed.clone())
+        self.lease.lock().borrowed.clone()
     }
 
     /// Whether we have it, or are about to, or have not given it back yet.
     pub(crate) fn is_borrowed(&self) -> bool {
-        self.lease.lock().is_some()
+        self.epoch().is_some()
     }
 
     /// Whether it is borrowed again when it was lost.
@@ -209,28 +167,22 @@ impl Offer {
 
     /// Epoch of our lease.
     pub(crate) fn epoch(&self) -> Option<u32> {
-        self.borrowed()
-            .map(|borrowed| borrowed.shadow.scope().epoch)
+        self.lease.lock().borrowing.epoch()
     }
 
     /// Begins to use a lease: the device is added in a work item.
     ///
     /// # Errors
     ///
-    /// `EBUSY`: the system is about to sleep.
+    /// `EBUSY`: the system is about to sleep, or there is a lease.
     pub(crate) fn begin(self: &Arc<Self>, borrowed: Arc<Borrowed>) -> Result {
         {
             let mut lease = self.lease.lock();
-            if suspend::is_near() {
+            if suspend::is_near() || !lease.borrowing.begin(borrowed.epoch()) {
                 return Err(EBUSY);
             }
-            *lease = Some(Held {
-                borrowed,
-                phase: Phase::New,
-                why: None,
-                since: None,
-            });
-            self.set_state(State::Borrowing);
+            lease.borrowed = Some(borrowed);
+            lease.since = None;
         }
         self.remote.counters.begun.count();
         self.event("lease-begun", None);
@@ -239,27 +191,33 @@ impl Offer {
     }
 
     /// The device is lost: it fails at once, and is removed in a work item. May sleep, but not for long.
-    pub(crate) fn lose(self: &Arc<Self>, why: &'static str) {
+    pub(crate) fn lose(self: &Arc<Self>, which: Which, why: &'static str) {
         let borrowed = {
             let mut lease = self.lease.lock();
-            let Some(held) = &mut *lease else { return };
-            held.ends(why);
-            self.set_state(State::Lost);
-            held.borrowed.clone()
+            let is_over = lease.borrowing.lose(which, why);
+            if !lease.is_over(is_over) {
+                return;
+            }
+            lease.borrowed.clone()
         };
-        borrowed.mark_gone();
+        if let Some(borrowed) = borrowed {
+            borrowed.mark_gone();
+        }
         self.queue_detach();
     }
 
     /// Has a device removed whose shadow has found out that it is lost. Does not sleep.
-    pub(crate) fn lost(self: &Arc<Self>) {
-        self.set_state(State::Lost);
+    pub(crate) fn lost(self: &Arc<Self>, epoch: u32) {
+        let mut lease = self.lease.lock();
+        let is_over = lease.borrowing.lose(Which::Epoch(epoch), "no answer");
+        lease.is_over(is_over);
+        drop(lease);
         self.queue_detach();
     }
 
     /// Has the device removed and returned, in a work item. False if that is under way, or if there is none.
-    pub(crate) fn give_back(self: &Arc<Self>, why: &'static str) -> bool {
-        let is_due = self.begin_return(why);
+    pub(crate) fn give_back(self: &Arc<Self>, which: Which, why: &'static str) -> bool {
+        let is_due = self.begin_return(which, why);
         if is_due {
             self.queue_detach();
         }
@@ -267,15 +225,10 @@ impl Offer {
     }
 
     /// Notes that the device is to be returned. False if that is under way, or if there is none.
-    fn begin_return(&self, why: &'static str) -> bool {
-        match &mut *self.lease.lock() {
-            Some(held) if matches!(held.phase, Phase::New | Phase::InUse) => {
-                held.phase = Phase::Returning;
-                held.ends(why);
-                true
-            }
-            _ => false,
-        }
+    fn begin_return(&self, which: Which, why: &'static str) -> bool {
+        let mut lease = self.lease.lock();
+        let is_due = lease.borrowing.give_back(which, why);
+        lease.is_over(is_due)
     }
 
     fn queue_detach(self: &Arc<Self>) {
@@ -285,11 +238,16 @@ impl Offer {
     /// Removes the device, and ends the lease. Sleeps for as long as its driver takes to let go.
     pub(crate) fn close(&self, why: Removal) {
         if why == Removal::ParentUnbound {
-            if let Some(borrowed) = self.borrowed() {
+            let borrowed = {
+                let mut lease = self.lease.lock();
+                lease.borrowing.lose(Which::Present, "link removed");
+                lease.borrowed.clone()
+            };
+            if let Some(borrowed) = borrowed {
                 borrowed.mark_gone();
             }
         }
-        if let Some(borrowed) = self.take(|_| true) {
+        if let Some(borrowed) = self.take(true) {
             self.end(borrowed, why);
             return;
         }
@@ -306,36 +264,25 @@ impl Offer {
         }
     }
 
-    /// The lease, to be ended, if it is one that `is_due`; for one caller only.
-    fn take(&self, is_due: impl FnOnce(&Held) -> bool) -> Option<Arc<Borrowed>> {
+    /// The lease, to be ended, if it is lost or to be returned, or `always`; for one caller only.
+    fn take(&self, always: bool) -> Option<Arc<Borrowed>> {
         let mut lease = self.lease.lock();
-        let held = (*lease).as_mut()?;
-        if held.phase == Phase::Ending || !is_due(held) {
+        let is_over = lease.borrowing.end(always);
+        if !lease.is_over(is_over) {
             return None;
         }
-        held.phase = Phase::Ending;
-        // Who has found that out must not sleep, and has left it to us.
-        if held.borrowed.is_gone() {
-            held.ends("no answer");
-        }
-        held.since.get_or_insert_with(Instant::now);
-        Some(held.borrowed.clone())
+        lease.borrowed.clone()
     }
 
     /// Ends a lease that was [taken](Self::take).
     fn end(&self, borrowed: Arc<Borrowed>, why: Removal) {
         borrowed.end(&self.remote.link, why);
-        let held = {
-            let mut lease = self.lease.lock();
-            for state in [State::Borrowing, State::Borrowed] {
-                self.change_state(state, State::Available);
-            }
-            lease.take()
-        };
         let is_lost = borrowed.is_gone();
-        let why = held.as_ref().and_then(|held| held.why);
-        let why = why.unwrap_or(if is_lost { "no answer" } else { "returned" });
-        let since = held.as_ref().and_then(|held| held.since);
+        let (why, since, held) = {
+            let mut lease = self.lease.lock();
+            let why = lease.borrowing.ended();
+            (why, lease.since.take(), lease.borrowed.take())
+        };
         let ms = since.map_or(0, |since| since.elapsed().as_millis());
         self.remote.counters.ended.count();
         if is_lost {
@@ -343,7 +290,7 @@ impl Offer {
             let longest = &self.remote.counters.longest_removal;
             longest.note(u64::try_from(ms).unwrap_or(0));
         }
-        let epoch = borrowed.shadow.scope().epoch;
+        let epoch = borrowed.epoch();
         dev_info!(
             self.remote.link.dev(),
             "lease of {}, epoch {epoch} ended: {why}; its driver was gone {ms} ms later\n",
@@ -376,8 +323,8 @@ impl Offer {
 
     /// The lender wants the device: it gets it in good order, however much time there is for that. False if it is on its
     /// way already: a lender that asks again changes nothing.
-    pub(crate) fn take_back(self: &Arc<Self>, seconds: u32) -> bool {
-        let is_due = self.begin_return("asked for");
+    pub(crate) fn take_back(self: &Arc<Self>, epoch: u32, seconds: u32) -> bool {
+        let is_due = self.begin_return(Which::Epoch(epoch), "asked for");
         if is_due {
             self.remote.counters.asked.count();
             self.event("take-back", Some(seconds));
@@ -425,31 +372,29 @@ impl WorkItem<ATTACH> for Offer {
     fn run(this: Arc<Self>) {
         let borrowed = {
             let mut lease = this.lease.lock();
-            match &mut *lease {
-                Some(held) if held.phase == Phase::New => {
-                    held.phase = Phase::InUse;
-                    held.borrowed.clone()
-                }
-                // Returned before it began.
-                _ => return,
+            if !lease.borrowing.attach() {
+                return;
             }
+            lease.borrowed.clone()
         };
+        let Some(borrowed) = borrowed else { return };
+        let epoch = borrowed.epoch();
         match borrowed.bus.scan() {
             Ok(()) => {
-                if this.change_state(State::Borrowing, State::Borrowed) {
+                if this.lease.lock().borrowing.attached(epoch) {
                     this.remote.wishes.fulfilled(this.address);
                     dev_info!(
                         this.remote.link.dev(),
                         "borrowed {} as {}, epoch {}\n",
                         Shown(this.address),
                         borrowed.bus.address(),
-                        borrowed.shadow.scope().epoch
+                        epoch
                     );
                 }
             }
             Err(error) => {
                 // Otherwise it was removed meanwhile.
-                if this.give_back("cannot be added") {
+                if this.give_back(Which::Epoch(epoch), "cannot be added") {
                     dev_err!(
                         this.remote.link.dev(),
                         "borrowed {}, but it cannot be added ({error:?}); giving it back\n",
@@ -466,8 +411,7 @@ impl WorkItem<DETACH> for Offer {
 
     fn run(this: Arc<Self>) {
         // By now there may be another lease, which is none of our business.
-        let due = this.take(|held| held.phase == Phase::Returning || held.borrowed.is_gone());
-        if let Some(borrowed) = due {
+        if let Some(borrowed) = this.take(false) {
             if borrowed.is_gone() {
                 borrowed.mark_gone();
             }

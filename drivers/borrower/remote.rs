@@ -20,7 +20,8 @@ use devlend_protocol::{
     self as protocol,
     Address,
     List,
-    Status, //
+    Status,
+    Which, //
 };
 use kernel::{
     impl_has_work, new_condvar, new_mutex, new_work,
@@ -158,7 +159,7 @@ impl Remote {
     /// The link is down: what is borrowed is lost, at once for everybody who asks; removing it is queued.
     pub(crate) fn lose_all(self: &Arc<Self>) {
         for offer in self.offers.lock().iter() {
-            offer.lose("link lost");
+            offer.lose(Which::Present, "link lost");
         }
         // What is not borrowed is offered no longer.
         self.refresh();
@@ -166,21 +167,17 @@ impl Remote {
 
     /// The lender has taken a lease back.
     pub(crate) fn revoke(&self, address: Address, epoch: u32, why: &'static str) {
-        if let Some(offer) = self
-            .find(address)
-            .filter(|offer| offer.epoch() == Some(epoch))
-        {
-            offer.lose(why);
+        if let Some(offer) = self.find(address) {
+            offer.lose(Which::Epoch(epoch), why);
         }
     }
 
     /// The lender wants a device back: it gets it in good order, however much time there is for that.
     pub(crate) fn take_back(&self, address: Address, epoch: u32, seconds: u32) {
-        let offer = self.find(address);
-        let Some(offer) = offer.filter(|offer| offer.epoch() == Some(epoch)) else {
+        let Some(offer) = self.find(address) else {
             return;
         };
-        if offer.take_back(seconds) {
+        if offer.take_back(epoch, seconds) {
             dev_warn!(
                 self.link.dev(),
                 "the lender wants {} back within {seconds} s, epoch {epoch}: giving it back\n",
@@ -244,14 +241,14 @@ impl Remote {
         self.changed.notify_all();
     }
 
-    /// Waits until an offer has no lease.
+    /// Waits until a lease of an offer has ended.
     ///
     /// # Errors
     ///
     /// `ENODEV`: the link or the module goes away; `ERESTARTSYS`: a signal. The lease ends all the same.
-    pub(crate) fn wait_for_end(&self, offer: &Offer) -> Result {
+    pub(crate) fn wait_for_end(&self, offer: &Offer, epoch: u32) -> Result {
         let mut closed = self.closed.lock();
-        while offer.is_borrowed() {
+        while offer.epoch() == Some(epoch) {
             if *closed {
                 return Err(ENODEV);
             }

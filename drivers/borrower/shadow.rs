@@ -128,7 +128,7 @@ impl Shadow {
                 "no answer to a configuration access"
             };
             dev_err!(self.link.dev(), "{what} ({error:?}): the device is lost\n");
-            self.offer.lost();
+            self.offer.lost(self.scope.epoch);
         }
     }
 }

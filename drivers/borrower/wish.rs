@@ -6,13 +6,13 @@ use crate::{
     command,
     offer::{
         Ids,
-        Offer,
-        State, //
+        Offer, //
     },
     remote::Remote, //
 };
 use devlend_protocol::{
     Address,
+    BorrowingState,
     Retry, //
 };
 use kernel::{
@@ -219,7 +219,7 @@ pub(crate) fn fulfil(remote: &Arc<Remote>) -> Result {
 fn wished(remote: &Remote) -> Result<KVec<Arc<Offer>>> {
     let mut free = KVec::new();
     remote.for_each_offer(|offer| {
-        if offer.state() == State::Available
+        if offer.state() == BorrowingState::Available
             && !offer.is_borrowed()
             && remote.wishes.has(offer.address)
         {

@@ -15,6 +15,7 @@
 pub mod address;
 pub mod attach;
 pub mod audience;
+pub mod borrowing;
 pub mod command;
 pub mod credit;
 pub mod duty;
@@ -46,6 +47,11 @@ pub use self::{
         Audience,
         AudienceError,
         LINKS, //
+    },
+    borrowing::{
+        Borrowing,
+        BorrowingState,
+        Which, //
     },
     command::{
         parse_address,

@@ -69,9 +69,12 @@ impl Runner {
                 let runner = Arc::downgrade(runner);
                 Trial::test(case.name, move || {
                     let runner = runner.upgrade().ok_or("the runner is gone")?;
-                    runner
-                        .run(&case)
-                        .map_err(|error| Failed::from(format!("{error:#}")))
+                    runner.run(&case).map_err(|error| {
+                        let error = format!("{error:#}");
+                        // All failures are shown at the end, too, which may be an hour away.
+                        eprintln!("{error}");
+                        Failed::from(error)
+                    })
                 })
                 .with_ignored_flag(matches!(case.body, Body::Amd(_)) && family != Family::Amd)
             })

@@ -91,7 +91,7 @@ impl Lender for Events {
             1 => (rng.u32(..) | 1, here),
             _ => (rng.u32(..), epoch),
         };
-        match rng.u8(0..5) {
+        match rng.u8(0..6) {
             0 => {
                 let event = Revoked {
                     address: at.into(),
@@ -108,6 +108,13 @@ impl Lender for Events {
             }
             2 => session.notify(epoch, &OfferChanged { address: at.into() }),
             3 => session.notify(epoch, &DeviceError { address: at.into() }),
+            // Of this there may be any number.
+            4 => session.notify(
+                here,
+                &DeviceError {
+                    address: here.into(),
+                },
+            ),
             _ => self.none(session),
         }
     }

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The borrower's state machine of one offered device.
+//!
+//! ```text
+//! Available ---begin---> Borrowing --attached--> Borrowed
+//!     ^  \                   |                      |
+//!     |   Taken, as listed   +-------- lose --------+--> Lost
+//!     |                      |                      |     |
+//!     +------- ended --------+---------- end -------+-----+
+//! ```
+//!
+//! Several may want the end of a lease at once: who returns it, the lender, the loss of the link, the module that goes. One of
+//! them [ends](Borrowing::end) it, which takes as long as the device's driver does; then it [has ended](Borrowing::ended).
+
+/// Where an offer stands, seen from the borrower.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BorrowingState {
+    /// Nobody has it.
+    #[default]
+    Available,
+    /// Somebody else has it.
+    Taken,
+    /// We have it; its driver has not been found yet.
+    Borrowing,
+    /// We have it.
+    Borrowed,
+    /// We had it; the link or the device is gone.
+    Lost,
+}
+
+impl BorrowingState {
+    /// The word for it in sysfs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            State::Available => "available",
+            State::Taken => "taken",
+            State::Borrowing => "borrowing",
+            State::Borrowed => "borrowed",
+            State::Lost => "lost",
+        }
+    }
+}
+
+use BorrowingState as State;
+
+/// How far a lease has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The device has not been added yet.
+    New,
+    /// The device is being added, or was.
+    InUse,
+    /// It is to be returned.
+    Returning,
+    /// Somebody removes the device and ends the lease; nobody else has to.
+    Ending,
+}
+
+/// A lease, from the moment the device can be added until the lender has it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    epoch: u32,
+    phase: Phase,
+    /// Why it ends, once that is known; the first reason counts.
+    why: Option<&'static str>,
+}
+
+/// Which lease is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one with that epoch: what the lender says is about one lease.
+    Epoch(u32),
+    /// Whichever there is.
+    Present,
+}
+
+/// One offered device, seen from the borrower; by default it is free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Borrowing {
+    state: State,
+    held: Option<Held>,
+}
+
+impl Borrowing {
+    /// Where it stands.
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Epoch of our lease, from its beginning until it has ended.
+    pub fn epoch(&self) -> Option<u32> {
+        self.held.map(|held| held.epoch)
+    }
+
+    /// The lender lists the device; while we have it we know better.
+    pub fn listed(&mut self, is_available: bool) {
+        if self.held.is_none() {
+            self.state = if is_available {
+                State::Available
+            } else {
+                State::Taken
+            };
+        }
+    }
+
+    /// There is a lease. False if there is one already.
+    #[must_use]
+    pub fn begin(&mut self, epoch: u32) -> bool {
+        let is_free = self.held.is_none();
+        if is_free {
+            self.state = State::Borrowing;
+            self.held = Some(Held {
+                epoch,
+                phase: Phase::New,
+                why: None,
+            });
+        }
+        is_free
+    }
+
+    /// The device is to be added: by the caller, if this is true.
+    #[must_use]
+    pub fn attach(&mut self) -> bool {
+        match &mut self.held {
+            Some(held) if held.phase == Phase::New => {
+                held.phase = Phase::InUse;
+                true
+            }
+            // Returned before it began.
+            _ => false,
+        }
+    }
+
+    /// The device of the lease with that epoch was added. False if it was lost, or its lease has ended, meanwhile.
+    pub fn attached(&mut self, epoch: u32) -> bool {
+        let is_there = self.state == State::Borrowing && self.epoch() == Some(epoch);
+        if is_there {
+            self.state = State::Borrowed;
+        }
+        is_there
+    }
+
+    /// The device is to be returned in good order, for that reason. False if its return is under way, or if there is no such
+    /// lease.
+    pub fn give_back(&mut self, which: Which, why: &'static str) -> bool {
+        match self.held(which) {
+            Some(held) if matches!(held.phase, Phase::New | Phase::InUse) => {
+                held.phase = Phase::Returning;
+                held.why.get_or_insert(why);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The device is lost, for that reason. False if there is no such lease.
+    pub fn lose(&mut self, which: Which, why: &'static str) -> bool {
+        let Some(held) = self.held(which) else {
+            return false;
+        };
+        held.why.get_or_insert(why);
+        self.state = State::Lost;
+        true
+    }
+
+    /// The device is to be removed and its lease ended, if it is lost or to be returned, or `always`: by the caller, if this is
+    /// true.
+    #[must_use]
+    pub fn end(&mut self, always: bool) -> bool {
+        let is_lost = self.state == State::Lost;
+        match &mut self.held {
+            Some(held) if held.phase != Phase::Ending => {
+                let is_due = always || is_lost || held.phase == Phase::Returning;
+                if is_due {
+                    held.phase = Phase::Ending;
+                }
+                is_due
+            }
+            _ => false,
+        }
+    }
+
+    /// The lease has ended; returns why. What is lost stays so until it is listed.
+    pub fn ended(&mut self) -> &'static str {
+        if self.state != State::Lost {
+            self.state = State::Available;
+        }
+        self.held
+            .take()
+            .and_then(|held| held.why)
+            .unwrap_or("returned")
+    }
+
+    fn held(&mut self, which: Which) -> Option<&mut Held> {
+        self.held.as_mut().filter(|held| match which {
+            Which::Epoch(epoch) => held.epoch == epoch,
+            Which::Present => true,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
