@@ -24,6 +24,8 @@ use crate::session::{Session, Slot};
 /// What it does.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Scenario {
+    /// Lends one device, which no driver knows, and does nothing wrong: for what is only another version.
+    Honest,
     /// Offers nonsense without end, and says each moment that it has changed.
     Offers,
     /// Grants leases that are lies, one for each device that it offers.
@@ -41,6 +43,10 @@ pub enum Scenario {
     /// Offers a device that a driver knows, with noise for registers.
     Probed,
 }
+
+struct Honest;
+
+impl Lender for Honest {}
 
 /// One of them.
 trait Lender {
@@ -80,6 +86,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Serves for ever.
 pub fn run(scenario: Scenario, session: &mut Session, rng: fastrand::Rng) -> Result<()> {
     let mut lender: Box<dyn Lender> = match scenario {
+        Scenario::Honest => Box::new(Honest),
         Scenario::Offers => Box::new(offers::Offers::new(rng)),
         Scenario::Leases => Box::new(leases::Leases::new(rng)),
         Scenario::Replies => Box::new(replies::Replies::new(rng)),

@@ -19,6 +19,7 @@ mod session;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use session::Dialect;
 
 /// Misuses the devlend of the host at the other end of an NTB.
 #[derive(Parser)]
@@ -29,8 +30,27 @@ struct Arguments {
     /// What is done at random is done by this.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// The lowest protocol version that it claims to speak.
+    #[arg(long, default_value_t = 1)]
+    min: u8,
+    /// The highest.
+    #[arg(long, default_value_t = 1)]
+    max: u8,
+    /// The features that it claims to have, by bits; those of today if nothing is said.
+    #[arg(long)]
+    features: Option<u32>,
     #[command(subcommand)]
     role: Role,
+}
+
+impl Arguments {
+    fn dialect(&self) -> Dialect {
+        let today = Dialect::today(false);
+        Dialect {
+            versions: (self.min, self.max),
+            features: self.features.unwrap_or(today.features),
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -50,7 +70,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let rng = fastrand::Rng::with_seed(arguments.seed);
     let ntb = ntb::Ntb::open(&arguments.ntb)?;
-    let mut session = session::Session::new(ntb, rng.clone())?;
+    let mut session = session::Session::new(ntb, arguments.dialect(), rng.clone())?;
     match arguments.role {
         Role::Borrower { device, scenario } => {
             let device = devlend_protocol::parse_address(device.as_bytes())

@@ -63,13 +63,32 @@ pub struct Session {
     answered: bool,
     asked: bool,
     rng: fastrand::Rng,
-    /// We claim to have a key.
-    pub keyed: bool,
+    /// What we say that we are.
+    pub dialect: Dialect,
+}
+
+/// What a host says that it is.
+#[derive(Clone, Copy)]
+pub struct Dialect {
+    /// The lowest and the highest protocol version.
+    pub versions: (u8, u8),
+    /// What it can do besides, by bits.
+    pub features: u32,
+}
+
+impl Dialect {
+    /// As a host of today; with a key for the link, or without.
+    pub fn today(keyed: bool) -> Self {
+        Self {
+            versions: (1, 1),
+            features: Features::ours(keyed).bits(),
+        }
+    }
 }
 
 impl Session {
     /// No session yet.
-    pub fn new(ntb: Ntb, rng: fastrand::Rng) -> Result<Self> {
+    pub fn new(ntb: Ntb, dialect: Dialect, rng: fastrand::Rng) -> Result<Self> {
         let mut rng = rng;
         let generation = rng.u32(1..);
         Ok(Self {
@@ -84,7 +103,7 @@ impl Session {
             answered: false,
             asked: false,
             rng,
-            keyed: false,
+            dialect,
         })
     }
 
@@ -134,10 +153,10 @@ impl Session {
     /// What an honest host would say of itself.
     pub fn version(&self) -> Version {
         Version {
-            min: 1.into(),
-            max: 1.into(),
+            min: u16::from(self.dialect.versions.0).into(),
+            max: u16::from(self.dialect.versions.1).into(),
             slot_size: (SLOT_SIZE as u32).into(),
-            features: Features::ours(self.keyed).bits().into(),
+            features: self.dialect.features.into(),
             windows: self.windows,
         }
     }
@@ -233,8 +252,8 @@ impl Session {
         // Before anything is known of the host there is nothing to announce: where our memory is seen is where its is.
         if let Some(theirs) = theirs {
             let wanted = Announcement {
-                version_min: 1,
-                version_max: 1,
+                version_min: self.dialect.versions.0,
+                version_max: self.dialect.versions.1,
                 memory_window: theirs.memory_window,
                 control: self.own.physical,
                 generation: self.handshake.generation(),
@@ -348,7 +367,7 @@ impl Session {
             let told = VersionReply {
                 version: 1.into(),
                 slot_size: (SLOT_SIZE as u32).into(),
-                features: Features::ours(self.keyed).bits().into(),
+                features: self.dialect.features.into(),
                 windows: self.windows,
                 ..Default::default()
             };

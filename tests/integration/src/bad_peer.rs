@@ -8,6 +8,7 @@
 mod as_borrower;
 mod as_lender;
 mod crowd;
+mod versions;
 
 use std::time::{Duration, Instant};
 
@@ -81,6 +82,18 @@ pub const CASES: &[Case] = &[
         body: Body::Amd(as_lender::has_noise_for_registers),
     },
     Case {
+        name: "bad_peer::has_no_features",
+        body: Body::Amd(versions::has_no_features),
+    },
+    Case {
+        name: "bad_peer::is_from_the_future",
+        body: Body::Amd(versions::is_from_the_future),
+    },
+    Case {
+        name: "bad_peer::has_no_common_version",
+        body: Body::Amd(versions::has_no_common_version),
+    },
+    Case {
         name: "bad_peer::ends_session_after_session",
         body: Body::Amd(as_lender::ends_session_after_session),
     },
@@ -119,6 +132,14 @@ impl<'a> Bad<'a> {
         })
     }
 
+    /// The same, but for what it says that it is.
+    fn with(self, dialect: &str) -> Self {
+        Self {
+            command: format!("{} {dialect}", self.command),
+            ..self
+        }
+    }
+
     /// Runs a scenario of a borrower to its end, and returns what it printed.
     fn borrow(&self, scenario: &str) -> Result<String> {
         let command = format!("{} borrower {scenario}", self.command);
@@ -154,6 +175,13 @@ impl<'a> Bad<'a> {
             .map(drop)
     }
 
+    /// Sends a signal to what [`start`](Self::start) started.
+    fn signal(&self, signal: &str) -> Result<()> {
+        self.host
+            .sh_ok(&format!("kill -{signal} $(cat /tmp/bad-peer.pid)"))
+            .map(drop)
+    }
+
     /// Checks that what [`start`](Self::start) started is still there.
     fn check(&self) -> Result<()> {
         let there = self.host.sh("kill -0 $(cat /tmp/bad-peer.pid)")?;
@@ -168,7 +196,7 @@ impl<'a> Bad<'a> {
     /// Ends what [`start`](Self::start) started; it must still be there.
     fn stop(&self) -> Result<()> {
         self.check()?;
-        self.host.sh_ok("kill $(cat /tmp/bad-peer.pid)")?;
+        self.signal("TERM")?;
         self.wait_end()
     }
 
@@ -286,9 +314,19 @@ fn against_borrower(
     scenario: &str,
     test: impl FnOnce(&Honest<'_>, &Bad<'_>) -> Result<()>,
 ) -> Result<()> {
+    against_borrower_as(bed, "", scenario, test)
+}
+
+/// The same with a lender that says it is another.
+fn against_borrower_as(
+    bed: &Bed,
+    dialect: &str,
+    scenario: &str,
+    test: impl FnOnce(&Honest<'_>, &Bad<'_>) -> Result<()>,
+) -> Result<()> {
     let (lender, borrower) = (bed.host("lender")?, bed.host("borrower")?);
     borrower.sh_ok("modprobe nvme")?;
-    let bad = Bad::new(lender, NTB)?;
+    let bad = Bad::new(lender, NTB)?.with(dialect);
     let honest = Honest::new(borrower, Role::Borrower)?;
     bad.start(&format!("lender {scenario}"))?;
     let body = honest

@@ -6,7 +6,7 @@ use anyhow::{ensure, Context, Result};
 use devlend_protocol::{Address, Attach, AttachReply, Failure, Prove, Status};
 
 use super::early;
-use crate::session::Session;
+use crate::session::{Dialect, Session};
 
 const ATTEMPTS: u32 = 5;
 
@@ -21,7 +21,7 @@ pub fn run(session: &mut Session, device: Address, mut rng: fastrand::Rng) -> Re
         denied(session, &session.version(), "a version without a key")?;
         locked_out(session, device)
     })?;
-    session.keyed = true;
+    session.dialect = Dialect::today(true);
     attempt(session, |session| {
         denied(session, &ask, "a proof asked for before a version")?;
         locked_out(session, device)

@@ -10,7 +10,7 @@ use devlend_bed::Errno;
 use super::*;
 
 /// The device that most scenarios offer.
-const FAKE: &str = "0001:00:00.0";
+pub const FAKE: &str = "0001:00:00.0";
 
 /// Most offers of a peer that are believed.
 const MOST: usize = 256;
