@@ -16,8 +16,11 @@ use devlend_config::{
     Policy, //
 };
 use devlend_protocol::{
+    grant,
     Clunk,
+    Extent,
     Failure,
+    GrantError,
     Image,
     Open,
     OpenReply,
@@ -59,9 +62,6 @@ use pci_shim::{
 
 /// How long the lender may take for a whole configuration space, but for its last part.
 const IMAGE_TIMEOUT: Delta = Delta::from_secs(10);
-
-/// Granule in which a window is claimed, bytes.
-const PAGE: u64 = 4096;
 
 /// A device we have.
 #[pin_data]
@@ -113,9 +113,8 @@ impl Borrowed {
             kept: false,
         };
 
-        let bars = check(link, offer, peer, &reply)?;
+        let (bars, extent) = check(link, offer, peer, &reply)?;
         let plan = link.plan().ok_or(ENODEV)?;
-        let (start, length) = extent(&bars, &reply, peer)?;
         let malformed = |malformed: Malformed| {
             dev_err!(
                 link.dev(),
@@ -145,16 +144,20 @@ impl Borrowed {
             image,
             offer.clone(),
         )?;
-        let window_start = peer.mmio.base.checked_add(start).ok_or_else(eproto)?;
+        let window_start = peer
+            .mmio
+            .base
+            .checked_add(extent.offset)
+            .ok_or_else(eproto)?;
         let (claim, bar) = remote.bar.claim(link, peer.mmio.base)?;
         let bus = RootBus::new(Description {
             bar,
             window_start,
-            window_len: length,
+            window_len: extent.length,
             bus_start: reply
                 .mmio_base
                 .get()
-                .checked_add(start)
+                .checked_add(extent.offset)
                 .ok_or_else(eproto)?,
             dma: DmaWindow {
                 base: reply.dma_base.get(),
@@ -280,87 +283,43 @@ fn refused(link: &Link, offer: &Offer, refusal: Refusal) -> Error {
 }
 
 /// Believes the lender's answer only where it fits our windows and our memory.
-fn check(link: &Link, offer: &Offer, peer: &Peer, reply: &OpenReply) -> Result<[Bar; 6]> {
-    let wrong = |what: &str| {
+fn check(link: &Link, offer: &Offer, peer: &Peer, reply: &OpenReply) -> Result<([Bar; 6], Extent)> {
+    let wrong = |what: &dyn core::fmt::Display| {
         dev_err!(
             link.dev(),
-            "{}: the lender's answer makes no sense: {what}\n",
-            Shown(offer.address)
+            "{}: the lender's answer makes no sense: {}\n",
+            Shown(offer.address),
+            Shown(what)
         );
         eproto()
     };
-
-    if reply.epoch.get() == 0 {
-        return Err(wrong("epoch"));
-    }
-    if !matches!(reply.config_size.get(), 256 | 4096) {
-        return Err(wrong("configuration space size"));
-    }
-    if reply.mmio_size.get() > peer.mmio.size {
-        return Err(wrong("MMIO window size"));
-    }
-    if reply
-        .dma_base
-        .get()
-        .checked_add(reply.dma_size.get())
-        .is_none()
-    {
-        return Err(wrong("memory window"));
-    }
     let needed = link.plan().ok_or(ENODEV)?.dma_needed;
-    if reply.dma_size.get() < needed {
-        dev_err!(
-            link.dev(),
-            "{}: the lender's window shows the device {} bytes of this host's memory, {} are needed\n",
-            Shown(offer.address),
-            reply.dma_size.get(),
-            needed
-        );
-        return Err(ENOSPC);
-    }
-
+    let extent = grant::check(reply, peer.mmio.size, needed).map_err(|error| match error {
+        GrantError::MemoryShown { shown } => {
+            dev_err!(
+                link.dev(),
+                "{}: the lender's window shows the device {shown} bytes of this host's memory, {needed} are needed\n",
+                Shown(offer.address)
+            );
+            ENOSPC
+        }
+        GrantError::NoBars => ENODEV,
+        error => wrong(&error),
+    })?;
     let mut bars = [Bar::default(); 6];
     for (bar, told) in bars.iter_mut().zip(&reply.bars) {
-        let kind = told.flags().ok_or_else(|| wrong("BAR flags"))?;
+        let kind = told
+            .flags()
+            // The bits are the same on the wire and in a register's image.
+            .and_then(|kind| devlend_config::BarFlags::from_bits(kind.bits()));
         *bar = Bar {
             size: told.size.get(),
-            // The bits are the same on the wire and in a register's image.
-            flags: devlend_config::BarFlags::from_bits(kind.bits())
-                .ok_or_else(|| wrong("BAR flags"))?,
+            flags: kind.ok_or_else(|| wrong(&GrantError::BarFlags))?,
             address: told.address.get(),
         };
-        if bar.size == 0 {
-            continue;
-        }
-        let offset = bar.address.checked_sub(reply.mmio_base.get());
-        let end = offset.and_then(|offset| offset.checked_add(bar.size));
-        if end.is_none_or(|end| end > reply.mmio_size.get()) {
-            return Err(wrong("BAR outside the MMIO window"));
-        }
     }
-    check_bars(&bars).map_err(|_| wrong("BARs"))?;
-    Ok(bars)
-}
-
-/// The part of the MMIO window with the BARs in it, whole pages: offset and length.
-fn extent(bars: &[Bar; 6], reply: &OpenReply, peer: &Peer) -> Result<(u64, u64)> {
-    let base = reply.mmio_base.get();
-    let present = || bars.iter().filter(|bar| bar.size != 0);
-
-    let start = present()
-        .map(|bar| bar.address.wrapping_sub(base))
-        .min()
-        .ok_or(ENODEV)?;
-    let end = present()
-        .filter_map(|bar| bar.address.wrapping_sub(base).checked_add(bar.size))
-        .max()
-        .ok_or(ENODEV)?;
-    let start = start - start % PAGE;
-    let end = end
-        .checked_next_multiple_of(PAGE)
-        .filter(|end| *end <= peer.mmio.size)
-        .ok_or_else(eproto)?;
-    Ok((start, end.checked_sub(start).ok_or_else(eproto)?))
+    check_bars(&bars).map_err(|malformed| wrong(&malformed))?;
+    Ok((bars, extent))
 }
 
 /// # Errors

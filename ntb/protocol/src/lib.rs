@@ -19,6 +19,7 @@ pub mod borrowing;
 pub mod command;
 pub mod credit;
 pub mod duty;
+pub mod grant;
 pub mod handshake;
 pub mod keepalive;
 pub mod lease;
@@ -65,6 +66,10 @@ pub use self::{
         DEADLINE,
         DEADLINE_MAX,
         DESCRIPTION_MAX, //
+    },
+    grant::{
+        Extent,
+        GrantError, //
     },
     handshake::{
         Actions,

@@ -7,6 +7,7 @@ use devlend_protocol::{
     body,
     encode,
     encode_error,
+    grant,
     message::{
         Attach,
         AttachReply,
@@ -127,7 +128,11 @@ pub fn run(bytes: &[u8]) {
             again!(Open, head, bytes);
             again!(OpenReply, head, bytes);
             if let Ok(open) = reply::<Open>(&header, bytes) {
-                let _ = open.bars.map(|bar| bar.flags());
+                let window = u64::from(input.theirs) << 8;
+                if let Ok(extent) = grant::check(&open, window, input.ours.into()) {
+                    assert!(extent.length > 0 && extent.offset <= window);
+                    assert!(extent.length <= window - extent.offset);
+                }
             }
         }
         Kind::Image => {

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whether a lease fits the borrower: the lender says where everything is, and may say anything.
+
+use core::fmt;
+
+use crate::message::{
+    OpenBar,
+    OpenReply, //
+};
+
+/// Granule in which a window is claimed, bytes.
+const PAGE: u64 = 4096;
+
+/// The part of the MMIO window that a device needs, whole pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// From the start of the window, bytes.
+    pub offset: u64,
+    /// Bytes, not 0.
+    pub length: u64,
+}
+
+/// Why a lease does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantError {
+    /// There is no lease with the epoch 0.
+    Epoch,
+    /// A configuration space has 256 or 4096 bytes.
+    ConfigSize,
+    /// More of the MMIO window is said to be translated than there is.
+    WindowSize,
+    /// The device would see our memory across the end of its addresses.
+    MemoryWindow,
+    /// The device would not see all of our memory.
+    MemoryShown {
+        /// What it would see, bytes.
+        shown: u64,
+    },
+    /// A base address register of a kind that does not exist.
+    BarFlags,
+    /// A base address register outside of what is translated.
+    BarOutside,
+    /// There is nothing to be borrowed.
+    NoBars,
+}
+
+impl fmt::Display for GrantError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Epoch => "epoch",
+            Self::ConfigSize => "configuration space size",
+            Self::WindowSize => "MMIO window size",
+            Self::MemoryWindow => "memory window",
+            Self::BarFlags => "BAR flags",
+            Self::BarOutside => "BAR outside the MMIO window",
+            Self::NoBars => "no BARs",
+            Self::MemoryShown { shown } => {
+                return write!(f, "only {shown} bytes of memory");
+            }
+        })
+    }
+}
+
+/// Checks a lease against our windows: the MMIO window has `window` bytes, and the device has to see `needed` bytes of our
+/// memory. Whether the base address registers can exist side by side is not looked at.
+///
+/// # Errors
+///
+/// The first thing that does not fit.
+pub fn check(lease: &OpenReply, window: u64, needed: u64) -> Result<Extent, GrantError> {
+    if lease.epoch.get() == 0 {
+        return Err(GrantError::Epoch);
+    }
+    if !matches!(lease.config_size.get(), 256 | 4096) {
+        return Err(GrantError::ConfigSize);
+    }
+    if lease.mmio_size.get() > window {
+        return Err(GrantError::WindowSize);
+    }
+    let shown = lease.dma_size.get();
+    if lease.dma_base.get().checked_add(shown).is_none() {
+        return Err(GrantError::MemoryWindow);
+    }
+    if shown < needed {
+        return Err(GrantError::MemoryShown { shown });
+    }
+    let mut extent: Option<(u64, u64)> = None;
+    for bar in &lease.bars {
+        bar.flags().ok_or(GrantError::BarFlags)?;
+        if bar.size.get() == 0 {
+            continue;
+        }
+        let (start, end) = place(bar, lease).ok_or(GrantError::BarOutside)?;
+        let (first, last) = extent.unwrap_or((start, end));
+        extent = Some((first.min(start), last.max(end)));
+    }
+    let (start, end) = extent.ok_or(GrantError::NoBars)?;
+    // Whole pages, which may be more than is translated, but not more than there is.
+    let offset = start - start % PAGE;
+    let end = end.checked_next_multiple_of(PAGE);
+    let end = end.filter(|&end| end <= window);
+    Ok(Extent {
+        offset,
+        length: end.ok_or(GrantError::WindowSize)? - offset,
+    })
+}
+
+/// Where a register begins and ends in the window; `None` if it is not in what is translated.
+fn place(bar: &OpenBar, lease: &OpenReply) -> Option<(u64, u64)> {
+    let start = bar.address.get().checked_sub(lease.mmio_base.get())?;
+    let end = start.checked_add(bar.size.get())?;
+    (end <= lease.mmio_size.get()).then_some((start, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Lie = fn(&mut OpenReply);
+
+    const WINDOW: u64 = 64 << 20;
+    const NEEDED: u64 = 1 << 30;
+
+    fn honest() -> OpenReply {
+        let mut bars = [OpenBar::default(); 6];
+        bars[0] = bar(0xfe00_4000, 0x4000, 1);
+        bars[2] = bar(0xfe10_0100, 0x100, 0);
+        OpenReply {
+            epoch: 7.into(),
+            config_size: 4096.into(),
+            reserved: 0.into(),
+            mmio_base: 0xfe00_0000.into(),
+            mmio_size: 0x20_0000.into(),
+            dma_base: (1 << 40).into(),
+            dma_size: NEEDED.into(),
+            msi_base: 0.into(),
+            bars,
+        }
+    }
+
+    fn bar(address: u64, size: u64, flags: u32) -> OpenBar {
+        OpenBar {
+            address: address.into(),
+            size: size.into(),
+            flags: flags.into(),
+            reserved: 0.into(),
+        }
+    }
+
+    #[test]
+    fn what_is_true_fits() {
+        let extent = Extent {
+            offset: 0x4000,
+            length: 0x10_1000 - 0x4000,
+        };
+        assert_eq!(check(&honest(), WINDOW, NEEDED), Ok(extent));
+    }
+
+    #[test]
+    fn what_is_not_true_does_not() {
+        let lies: [(GrantError, Lie); 13] = [
+            (GrantError::Epoch, |it| it.epoch = 0.into()),
+            (GrantError::ConfigSize, |it| it.config_size = 257.into()),
+            (GrantError::WindowSize, |it| {
+                it.mmio_size = (WINDOW + 1).into();
+            }),
+            (GrantError::MemoryWindow, |it| {
+                it.dma_base = (u64::MAX - NEEDED + 1).into();
+            }),
+            (GrantError::MemoryShown { shown: NEEDED - 1 }, |it| {
+                it.dma_size = (NEEDED - 1).into();
+            }),
+            (GrantError::BarFlags, |it| {
+                it.bars[0].flags = u32::MAX.into()
+            }),
+            (GrantError::BarOutside, |it| {
+                it.bars[0] = bar(0xfdff_f000, 0x4000, 1);
+            }),
+            (GrantError::BarOutside, |it| {
+                it.bars[0] = bar(0xfe20_0000, 0x4000, 1);
+            }),
+            (GrantError::BarOutside, |it| {
+                it.bars[0] = bar(0xfe00_0000, u64::MAX, 1);
+            }),
+            (GrantError::BarOutside, |it| it.mmio_size = 0.into()),
+            (GrantError::BarOutside, |it| {
+                it.mmio_base = (u64::MAX - 4095).into();
+                it.bars[0] = bar(u64::MAX - 15, 4096, 0);
+            }),
+            (GrantError::NoBars, |it| it.bars = Default::default()),
+            (GrantError::WindowSize, |it| {
+                // Translated up to the very end, which is no whole page.
+                it.mmio_size = (0x10_0200).into();
+            }),
+        ];
+        for (wanted, lie) in lies {
+            let mut lease = honest();
+            lie(&mut lease);
+            // For the last one the window ends there, too.
+            let window = if lease.mmio_size.get() == 0x10_0200 {
+                0x10_0200
+            } else {
+                WINDOW
+            };
+            assert_eq!(check(&lease, window, NEEDED), Err(wanted), "{lease:?}");
+        }
+    }
+
+    fn number() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            any::<u64>(),
+            (0..64_u32).prop_map(|bit| 1 << bit),
+            0..WINDOW,
+            (0..WINDOW).prop_map(|less| u64::MAX - less),
+        ]
+    }
+
+    proptest! {
+        /// Nothing of what fits lies outside of the window, or of what is shown.
+        #[test]
+        fn whatever_fits_is_in_the_window(
+            base in number(), size in number(), window in number(), needed in number(), dma in [number(), number()],
+            bars in prop::array::uniform6((number(), number(), 0..4_u32)),
+        ) {
+            let mut lease = honest();
+            lease.mmio_base = base.into();
+            lease.mmio_size = size.into();
+            lease.dma_base = dma[0].into();
+            lease.dma_size = dma[1].into();
+            lease.bars = bars.map(|(address, size, flags)| bar(base.wrapping_add(address), size, flags));
+            if let Ok(Extent { offset, length }) = check(&lease, window, needed) {
+                prop_assert!(length > 0 && offset % PAGE == 0 && length % PAGE == 0);
+                prop_assert!(offset.checked_add(length).is_some_and(|end| end <= window));
+                prop_assert!(needed <= dma[1] && dma[0].checked_add(dma[1]).is_some());
+                for bar in lease.bars.iter().filter(|bar| bar.size.get() != 0) {
+                    let start = bar.address.get().checked_sub(base).unwrap();
+                    prop_assert!(start >= offset && bar.size.get() <= size - start);
+                    prop_assert!(start + bar.size.get() <= offset + length);
+                }
+            }
+        }
+    }
+}
