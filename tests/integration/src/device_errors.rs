@@ -11,19 +11,38 @@ use crate::pair::{finally, options, Pair};
 use crate::runner::{Body, Case};
 use crate::unplug::check_gone;
 
-pub const CASES: &[Case] = &[Case {
-    name: "device_errors::reach_the_borrower",
-    body: Body::Own(below_a_port, reach_the_borrower),
-}];
+pub const CASES: &[Case] = &[
+    Case {
+        name: "device_errors::reach_the_borrower",
+        body: Body::Own(below_a_port, reach_the_borrower),
+    },
+    Case {
+        name: "device_errors::of_a_neighbour",
+        body: Body::Own(beside_a_neighbour, of_a_neighbour),
+    },
+];
 
 /// The port and the disk's controller below it, by their ids for QEMU.
 const PORT: &str = "rp1";
 /// Where the controller is: the ports' buses are numbered in their order.
 const DISK: &str = "0000:02:00.0";
+const NEIGHBOUR: &str = "0000:02:00.1";
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A disk below a port that can report errors, which QEMU's own endpoints cannot.
 fn below_a_port() -> Result<Options> {
+    port_with(&[&format!("nvme,serial=second,drive=second,bus={PORT}")])
+}
+
+/// The same, and another function beside it, which is not lent.
+fn beside_a_neighbour() -> Result<Options> {
+    port_with(&[
+        &format!("nvme,serial=second,drive=second,bus={PORT},multifunction=on,addr=0.0"),
+        &format!("e1000e,bus={PORT},addr=0.1"),
+    ])
+}
+
+fn port_with(devices: &[&str]) -> Result<Options> {
     let mut options = options()?;
     let lender = options.host_mut("lender")?;
     // This firmware leaves error reporting only to a kernel that has ASPM as well, which the test kernel has not.
@@ -38,11 +57,12 @@ fn below_a_port() -> Result<Options> {
             &port,
             "-drive",
             "driver=null-co,size=64M,read-zeroes=on,if=none,id=second",
-            "-device",
-            &format!("nvme,serial=second,drive=second,bus={PORT}"),
         ]
         .map(String::from),
     );
+    for device in devices {
+        lender.args.extend(["-device", device].map(String::from));
+    }
     Ok(options)
 }
 
@@ -91,6 +111,28 @@ fn reach_the_borrower(pair: &Pair<'_>) -> Result<()> {
             .read("/sys/kernel/devlend/lender/device_errors")?;
         ensure!(errors == "2", "the lender has counted {errors}");
 
+        let local = offer.borrow()?;
+        use_it(pair, &local)?;
+        offer.give_back()
+    })();
+    finally(body, || pair.lending().reclaim(DISK))
+}
+
+/// The neighbour's driver wants a reset after an error that the disk would not mind: the borrower does not know of it, and would
+/// go on with a device that is no longer set up.
+fn of_a_neighbour(pair: &Pair<'_>) -> Result<()> {
+    pair.lender.sh_ok("modprobe e1000e")?;
+    pair.lender.wait_bound(NEIGHBOUR, LIMIT)?;
+    pair.lender.wait_nvme(DISK, LIMIT)?;
+    pair.lending().lend(&format!("{DISK} unsafe"))?;
+    let body = (|| {
+        let offer = pair.at_borrower.offer(DISK);
+        let local = offer.borrow()?;
+        use_it(pair, &local)?;
+        pair.lender.inject_error(PORT, "POISON_TLP")?;
+        pair.wait_left(&local, LIMIT)?;
+        check_gone(pair, &local)?;
+        pair.lending().wait_state(DISK, "offered", LIMIT)?;
         let local = offer.borrow()?;
         use_it(pair, &local)?;
         offer.give_back()
