@@ -140,8 +140,9 @@ impl Process {
 
 /// The command line of a process that is alive.
 fn command_line(pid: u32) -> Option<Vec<u8>> {
-    // While a process replaces its program, its command line is empty for a moment.
-    for _ in 0..20 {
+    // While a process replaces its program, its command line is empty: until the new one is read from the disk, which a busy machine
+    // takes its time for.
+    for _ in 0..1000 {
         let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         if !line.is_empty() {
             return Some(line);

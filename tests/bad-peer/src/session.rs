@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use devlend_protocol::{
-    encode_error, encode_event, encode_reply, encode_request, parse, reply, reply_slot,
-    request_slot, Announcement, Beat, Consumer, Event, Failure, Features, Handshake, Kind,
-    Malformed, ParsedHeader, Producer, Request, Status, Tag, Version, VersionReply, Windows, BUSY,
-    CONSUMED, CONTROL_SIZE, KEEPALIVE, MAGIC, PRODUCER, REPLY_SLOTS, SLOT_SIZE,
+    body, encode_error, encode_event, encode_reply, encode_request, negotiate, parse, reply,
+    reply_slot, request_slot, Announcement, Beat, Consumer, Event, Failure, Features, Handshake,
+    Kind, Malformed, ParsedHeader, Producer, Request, Status, Tag, Version, VersionReply, Windows,
+    BUSY, CONSUMED, CONTROL_SIZE, KEEPALIVE, MAGIC, PRODUCER, REPLY_SLOTS, SLOT_SIZE,
 };
 
 use crate::memory::Memory;
@@ -364,18 +364,30 @@ impl Session {
         let mut out = [0; SLOT_SIZE];
         let length = if header.kind == Ok(Kind::Version) {
             self.answered = true;
-            let told = VersionReply {
-                version: 1.into(),
-                slot_size: (SLOT_SIZE as u32).into(),
-                features: self.dialect.features.into(),
-                windows: self.windows,
-                ..Default::default()
-            };
-            encode_reply::<Version>(&mut out, &header, &told)
+            self.agree_to(&header, body, &mut out)?
         } else {
             answer(self, &header, body, &mut out)?
         };
         self.reply(&header, &out, length)
+    }
+
+    /// Answers what the host says of itself.
+    fn agree_to(&self, header: &ParsedHeader, bytes: &[u8], out: &mut Slot) -> Result<usize> {
+        let asked: Version =
+            body(bytes).map_err(|error| anyhow::anyhow!("the host's version: {error}"))?;
+        let (min, max) = self.dialect.versions;
+        let theirs = (asked.min.get(), asked.max.get());
+        let Some(version) = negotiate((min.into(), max.into()), theirs) else {
+            return Ok(encode_error(out, header, Status::Version));
+        };
+        let told = VersionReply {
+            version: version.into(),
+            slot_size: (SLOT_SIZE as u32).into(),
+            features: self.dialect.features.into(),
+            windows: self.windows,
+            ..Default::default()
+        };
+        Ok(encode_reply::<Version>(out, header, &told))
     }
 
     /// Takes a message of the host's off our ring.
