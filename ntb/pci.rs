@@ -345,6 +345,14 @@ pub fn stop_dma(device: &Device) {
     unsafe { bindings::pci_clear_master(raw(device)) };
 }
 
+/// Whether there is a way to reset the function alone. (That one failed may look the same as that there is none.) Does not sleep.
+pub fn can_be_reset(device: &Device) -> bool {
+    // SAFETY: `device` is valid. As `pci_reset_supported`, which is not exported.
+    unsafe { (*raw(device)).reset_methods }
+        .first()
+        .is_some_and(|&method| method != 0)
+}
+
 /// Resets the function and restores its configuration space; for callers that hold the device lock, as probe does.
 /// Sleeps: normally 0.1 s, up to a minute for a device that does not come back.
 ///

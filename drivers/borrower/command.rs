@@ -57,6 +57,10 @@ pub(crate) fn borrow(remote: &Arc<Remote>, line: &[u8]) -> Result {
     let BorrowCommand { address, auto } = BorrowCommand::parse(line)
         .map_err(|error| malformed(remote, error, "\"DDDD:BB:DD.F [auto]\", in the lender"))?;
     let _one = remote.commands.lock();
+    // Who closes it does not wait for who comes here only now.
+    if remote.is_closed() {
+        return Err(ENODEV);
+    }
     let offer = offered(remote, address)?;
     open(remote, &offer)?;
     // A loss that is already on its way comes back here for the wish.

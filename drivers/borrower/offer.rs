@@ -60,12 +60,12 @@ struct Lease {
 }
 
 impl Lease {
-    /// Notes the time if a lease is to end; hands on whether it is.
-    fn is_over(&mut self, is_over: bool) -> bool {
-        if is_over {
+    /// Notes the time if the lease `ends`; hands that on.
+    fn note(&mut self, ends: bool) -> bool {
+        if ends {
             self.since.get_or_insert_with(Instant::now);
         }
-        is_over
+        ends
     }
 }
 
@@ -194,8 +194,8 @@ impl Offer {
     pub(crate) fn lose(self: &Arc<Self>, which: Which, why: &'static str) {
         let borrowed = {
             let mut lease = self.lease.lock();
-            let is_over = lease.borrowing.lose(which, why);
-            if !lease.is_over(is_over) {
+            let ends = lease.borrowing.lose(which, why);
+            if !lease.note(ends) {
                 return;
             }
             lease.borrowed.clone()
@@ -209,8 +209,8 @@ impl Offer {
     /// Has a device removed whose shadow has found out that it is lost. Does not sleep.
     pub(crate) fn lost(self: &Arc<Self>, epoch: u32) {
         let mut lease = self.lease.lock();
-        let is_over = lease.borrowing.lose(Which::Epoch(epoch), "no answer");
-        lease.is_over(is_over);
+        let ends = lease.borrowing.lose(Which::Epoch(epoch), "no answer");
+        lease.note(ends);
         drop(lease);
         self.queue_detach();
     }
@@ -228,7 +228,7 @@ impl Offer {
     fn begin_return(&self, which: Which, why: &'static str) -> bool {
         let mut lease = self.lease.lock();
         let is_due = lease.borrowing.give_back(which, why);
-        lease.is_over(is_due)
+        lease.note(is_due)
     }
 
     fn queue_detach(self: &Arc<Self>) {
@@ -267,8 +267,8 @@ impl Offer {
     /// The lease, to be ended, if it is lost or to be returned, or `always`; for one caller only.
     fn take(&self, always: bool) -> Option<Arc<Borrowed>> {
         let mut lease = self.lease.lock();
-        let is_over = lease.borrowing.end(always);
-        if !lease.is_over(is_over) {
+        let ends = lease.borrowing.end(always);
+        if !lease.note(ends) {
             return None;
         }
         lease.borrowed.clone()

@@ -66,7 +66,7 @@ pub(crate) struct Remote {
     pub(crate) link: Arc<Link>,
     /// Where work of this remote runs.
     pub(crate) queue: Arc<OwnedQueue>,
-    /// One borrow or return at a time.
+    /// One borrow or return at a time; what it takes until a driver has let go is not waited for.
     #[pin]
     pub(crate) commands: Mutex<()>,
     /// What has happened over the link.

@@ -20,6 +20,7 @@ use crate::{
         Registry, //
     },
 };
+use devlend_config::Saved;
 use devlend_protocol::{
     Address,
     Audience,
@@ -169,17 +170,14 @@ fn stop(link: &Link, which: impl Fn(&Offer) -> bool, why: &str) {
     registry.close_window(link);
 }
 
-/// Resets the devices whose leases have ended, which `link` has brought about, and offers them again; those too that could not be
-/// reset before.
+/// Resets the devices whose leases over this link have ended, and offers them again; those too that could not be reset before.
 fn clean(link: &Link) {
     let mut last = None;
-    while let Some((address, device, audience)) = unclean(last) {
+    while let Some((address, device, audience)) = next_unclean(link, last) {
         last = Some(address);
         let reset = reset(address, &device, |offer| offer.lease.is_cleaning());
-        // A reset that somebody else had begun under the lease may have put back what was on then.
-        pci::stop_dma(&device);
         // What cannot be reset at all is lent as it is.
-        let is_clean = reset.is_ok() || reset == Err(ENOTTY);
+        let is_clean = reset.is_ok() || !pci::can_be_reset(&device);
         if let Err(error) = reset {
             link.complain(|| {
                 dev_warn!(
@@ -188,26 +186,40 @@ fn clean(link: &Link) {
                 )
             });
         }
-        if let Some(offer) = registry::lock().find(address) {
-            offer.lease.cleaned(is_clean);
-        }
-        if is_clean {
+        let is_offered = {
+            let mut registry = registry::lock();
+            // Otherwise it is no longer ours, or others are at it. As long as it is in the registry nobody else gets it.
+            let offer = registry.find(address);
+            offer
+                .filter(|offer| offer.lease.is_cleaning())
+                .is_some_and(|offer| {
+                    // A reset that somebody had begun under the lease may have put back what was on then.
+                    pci::stop_dma(&offer.device);
+                    offer.lease.cleaned(is_clean) && is_clean
+                })
+        };
+        if is_offered {
             announce(address, &audience);
         }
     }
 }
 
-/// The next device, by address, that is to be reset after its lease; the caller is to do it. The registry is not locked during a
-/// reset.
-fn unclean(after: Option<Address>) -> Option<(Address, ARef<Device>, Audience)> {
+/// The next device, by address, that is to be reset after a lease over that link: by the caller. The registry is not locked during
+/// a reset.
+fn next_unclean(link: &Link, after: Option<Address>) -> Option<(Address, ARef<Device>, Audience)> {
     let mut registry = registry::lock();
-    let offer = registry
-        .offers
-        .iter_mut()
-        .filter(|offer| offer.lease.is_unclean() && after.is_none_or(|after| offer.address > after))
-        .min_by_key(|offer| offer.address)?;
-    offer.lease.clean();
-    Some((offer.address, offer.device.clone(), offer.audience))
+    let mut last = after;
+    loop {
+        let offer = registry
+            .offers
+            .iter_mut()
+            .filter(|offer| last.is_none_or(|last| offer.address > last))
+            .min_by_key(|offer| offer.address)?;
+        if offer.lease.clean(link.id()) {
+            return Some((offer.address, offer.device.clone(), offer.audience));
+        }
+        last = Some(offer.address);
+    }
 }
 
 /// The offer whose lease the request names.
@@ -393,21 +405,37 @@ fn reset_lent(link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {
 
     let epoch = request.epoch();
     let is_due = |offer: &Offer| offer.lease.check(epoch, link.id()).is_ok();
-    reset(address, &device, is_due).map_err(|error| {
-        link.complain(|| dev_err!(device, "reset failed: {error:?}\n"));
-        Status::Io
-    })?;
+    let reset = match reset(address, &device, is_due) {
+        Ok(()) => restore(link, request, &saved),
+        Err(error) => {
+            link.complain(|| dev_err!(device, "reset failed: {error:?}\n"));
+            Err(Status::Io)
+        }
+    };
+    if reset.is_err() {
+        // Whoever has ended the lease may have found the device locked by this reset, which has put bus mastering back.
+        if let Some(offer) = registry::lock().find(address) {
+            if offer.active.is_none() {
+                pci::stop_dma(&offer.device);
+            }
+        }
+        clean(link);
+    }
+    reset?;
+    request.reply::<Reset>(&Empty {});
+    Ok(())
+}
 
-    // The lender may have taken it back meanwhile: then it is no longer the borrower's to set up.
+/// Sets a device up again after a reset, if its lease goes on: else it is no longer the borrower's to set up.
+fn restore(link: &Link, request: &Incoming<'_>, saved: &Saved) -> Result<(), Status> {
     let mut registry = registry::lock();
     let offer = held(&mut registry, link, request)?;
     let active = offer.active.as_ref().ok_or(Status::Stale)?;
     active.policy.restore(
-        &saved,
+        saved,
         |at| pci::read_config(&offer.device, at, 4),
         |at, value| pci::write_config(&offer.device, at, 4, value),
     );
-    request.reply::<Reset>(&Empty {});
     Ok(())
 }
 

@@ -4,11 +4,15 @@
 //!
 //! ```text
 //! Available ---begin---> Borrowing --attached--> Borrowed
-//!     ^  \                   |                      |
-//!     |   Taken, as listed   +-------- lose --------+--> Lost
-//!     |                      |                      |     |
-//!     +------- ended --------+---------- end -------+-----+
+//!   ^  ^                     |                      |
+//!   |  |                     +-------- lose --------+--> Lost
+//!   |  |                     |                      |     |
+//!   |  +------- ended -------+----------------------+     | ended
+//!   |                                                     v
+//!   +-- listed --> Taken <----------- listed ------------ Lost
 //! ```
+//!
+//! What is free is as the lender lists it; what is lost stays so until the next list.
 //!
 //! Several may want the end of a lease at once: who returns it, the lender, the loss of the link, the module that goes. One of
 //! them [ends](Borrowing::end) it, which takes as long as the device's driver does; then it [has ended](Borrowing::ended).

@@ -71,10 +71,10 @@ enum Condition {
     /// Nothing.
     #[default]
     Clean,
-    /// It has to be reset.
-    Unclean,
-    /// Somebody resets it.
-    Cleaning,
+    /// It has to be reset after a lease of that peer.
+    Unclean(u32),
+    /// Somebody resets it after a lease of that peer.
+    Cleaning(u32),
     /// It has had an error, and others reset it.
     Recovering,
 }
@@ -137,40 +137,36 @@ impl Lease {
 
     /// Ends the lease whatever the holder thinks; returns who that was. The device then has to be reset.
     pub fn end(&mut self) -> Option<Holder> {
-        if self.holder.is_some() {
-            self.condition = Condition::Unclean;
+        let holder = self.holder.take();
+        if let Some(Holder { peer, .. }) = holder {
+            self.condition = Condition::Unclean(peer);
         }
-        self.holder.take()
-    }
-
-    /// Whether a lease has ended and nobody has begun to reset the device.
-    pub const fn is_unclean(&self) -> bool {
-        matches!(self.condition, Condition::Unclean)
+        holder
     }
 
     /// Whether the device is being reset after its lease.
     pub const fn is_cleaning(&self) -> bool {
-        matches!(self.condition, Condition::Cleaning)
+        matches!(self.condition, Condition::Cleaning(_))
     }
 
-    /// Somebody is to reset the device after its lease: the caller, if this is true.
-    pub fn clean(&mut self) -> bool {
-        let is_due = self.is_unclean();
+    /// The device is to be reset after a lease of `peer`: by the caller, if this is true.
+    #[must_use]
+    pub fn clean(&mut self, peer: u32) -> bool {
+        let is_due = matches!(self.condition, Condition::Unclean(last) if last == peer);
         if is_due {
-            self.condition = Condition::Cleaning;
+            self.condition = Condition::Cleaning(peer);
         }
         is_due
     }
 
-    /// Who was to reset the device has done so, or has tried in vain.
-    pub fn cleaned(&mut self, is_clean: bool) {
-        if self.is_cleaning() {
-            self.condition = if is_clean {
-                Condition::Clean
-            } else {
-                Condition::Unclean
-            };
+    /// Who was to reset the device has done so, or has tried in vain. False if others are at it.
+    pub fn cleaned(&mut self, is_clean: bool) -> bool {
+        match self.condition {
+            Condition::Cleaning(_) if is_clean => self.condition = Condition::Clean,
+            Condition::Cleaning(peer) => self.condition = Condition::Unclean(peer),
+            _ => return false,
         }
+        true
     }
 
     /// The device is cut off by an error, and reset by others: ends the lease as [`end`](Self::end) does, and nobody opens it.

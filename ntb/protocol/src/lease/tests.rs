@@ -29,14 +29,14 @@ fn a_lease_and_back() {
     assert_eq!((lease.holder(), lease.end()), (None, None));
     assert!(!lease.is_held_by(ALICE));
     assert_eq!(lease.check(7, ALICE), Err(Status::Stale));
-    assert!(lease.is_unclean() && !lease.is_free());
+    assert!(!lease.is_cleaning() && !lease.is_free());
     assert_eq!(lease.open(BOB, 7), Err(Status::Taken));
-    assert!(lease.clean() && !lease.clean());
+    assert!(!lease.clean(BOB) && lease.clean(ALICE) && !lease.clean(ALICE));
     assert!(lease.is_cleaning() && !lease.is_free());
-    lease.cleaned(false);
-    assert!(lease.is_unclean() && lease.clean());
-    lease.cleaned(true);
-    assert!(lease.is_free() && !lease.clean());
+    assert!(lease.cleaned(false) && !lease.cleaned(true));
+    assert!(!lease.is_free() && !lease.clean(BOB) && lease.clean(ALICE));
+    assert!(lease.cleaned(true));
+    assert!(lease.is_free() && !lease.clean(ALICE));
     assert_eq!(lease.open(BOB, 7).map(Epoch::get), Ok(8));
     assert_eq!(lease.check(7, ALICE), Err(Status::Stale));
 }
@@ -52,7 +52,7 @@ fn what_the_lender_wants_nobody_opens() {
     // It has it still.
     assert_eq!(lease.check(2, ALICE), Ok(()));
     lease.end();
-    assert!(lease.clean());
+    assert!(lease.clean(ALICE));
     lease.cleaned(true);
     assert_eq!(lease.open(ALICE, 2), Err(Status::Taken));
 }
@@ -75,7 +75,7 @@ fn who_does_not_know_what_it_has_can_open_it() {
 fn what_is_cut_off_is_recovered_and_by_nobody_else() {
     let mut lease = Lease::default();
     assert_eq!(lease.cut_off(), None);
-    assert!(!lease.is_free() && !lease.clean());
+    assert!(!lease.is_free() && !lease.clean(ALICE));
     lease.recovered();
     assert!(lease.is_free());
 
@@ -89,14 +89,14 @@ fn what_is_cut_off_is_recovered_and_by_nobody_else() {
 
     lease.open(ALICE, 2).unwrap();
     lease.end();
-    assert!(lease.clean());
+    assert!(lease.clean(ALICE));
     lease.cut_off();
     lease.cleaned(true);
     assert!(!lease.is_free() && !lease.is_cleaning());
     lease.recovered();
     lease.open(ALICE, 3).unwrap();
     lease.end();
-    assert!(lease.clean());
+    assert!(lease.clean(ALICE));
     lease.recovered();
     assert!(lease.is_cleaning());
 }
@@ -124,12 +124,12 @@ fn zero_is_no_epoch() {
     assert_eq!(Epoch::try_from(u32::MAX).unwrap().to_string(), "4294967295");
 }
 
-/// What a device is in need of, and whether somebody is at it: we, or others.
-#[derive(Clone, Copy, PartialEq)]
+/// What a device is in need of after whose lease, and whether somebody is at it: we, or others.
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Dirt {
     None,
-    Left,
-    Going,
+    Left(u32),
+    Going(u32),
     Others,
 }
 
@@ -140,7 +140,7 @@ const PEERS: u32 = 3;
 enum Step {
     Open(usize, u32),
     End(usize),
-    Clean(usize),
+    Clean(usize, u32),
     Cleaned(usize, bool),
     CutOff(usize),
     Recovered(usize),
@@ -152,7 +152,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..DEVICES, 0..PEERS).prop_map(|(device, peer)| Step::Open(device, peer)),
         2 => (0..DEVICES).prop_map(Step::End),
-        2 => (0..DEVICES).prop_map(Step::Clean),
+        4 => (0..DEVICES, 0..PEERS).prop_map(|(device, peer)| Step::Clean(device, peer)),
         2 => (0..DEVICES, any::<bool>()).prop_map(|(device, done)| Step::Cleaned(device, done)),
         1 => (0..DEVICES).prop_map(Step::CutOff),
         1 => (0..DEVICES).prop_map(Step::Recovered),
@@ -190,22 +190,23 @@ proptest! {
                 Step::End(device) => {
                     let ended = leases[device].end();
                     let holder = ended.map(|holder| (holder.epoch.get(), holder.peer));
-                    if holder.is_some() {
-                        dirt[device] = Dirt::Left;
+                    if let Some((_, peer)) = holder {
+                        dirt[device] = Dirt::Left(peer);
                     }
                     prop_assert_eq!(holder, holders[device].take());
                 }
-                Step::Clean(device) => {
-                    let is_due = leases[device].clean();
-                    prop_assert_eq!(is_due, dirt[device] == Dirt::Left);
+                Step::Clean(device, peer) => {
+                    let is_due = leases[device].clean(peer);
+                    prop_assert_eq!(is_due, dirt[device] == Dirt::Left(peer));
                     if is_due {
-                        dirt[device] = Dirt::Going;
+                        dirt[device] = Dirt::Going(peer);
                     }
                 }
                 Step::Cleaned(device, is_clean) => {
-                    leases[device].cleaned(is_clean);
-                    if dirt[device] == Dirt::Going {
-                        dirt[device] = if is_clean { Dirt::None } else { Dirt::Left };
+                    let was_going = leases[device].cleaned(is_clean);
+                    prop_assert_eq!(was_going, matches!(dirt[device], Dirt::Going(_)));
+                    if let Dirt::Going(peer) = dirt[device] {
+                        dirt[device] = if is_clean { Dirt::None } else { Dirt::Left(peer) };
                     }
                 }
                 Step::CutOff(device) => {
@@ -233,7 +234,7 @@ proptest! {
                         if lease.is_held_by(peer) {
                             lease.end();
                             *holder = None;
-                            *dirt = Dirt::Left;
+                            *dirt = Dirt::Left(peer);
                         }
                     }
                 }
