@@ -41,6 +41,10 @@ pub const CASES: &[Case] = &[
         body: Body::Pair(lspci_and_config_space),
     },
     Case {
+        name: "using::config_space_all_the_time",
+        body: Body::Pair(config_space_all_the_time),
+    },
+    Case {
         name: "using::again_and_again",
         body: Body::Pair(again_and_again),
     },
@@ -112,6 +116,34 @@ fn power_states(pair: &Pair<'_>) -> Result<()> {
         ensure!(hex(&seen)? & 3 == 0, "the borrower sees {seen}");
         // Allowed to sleep or not, it works.
         pair.borrower.write(&borrowed.file("power/control"), "auto")
+    })
+}
+
+/// Anybody may read a configuration space as often as they like: it takes time from others, but not the device from its borrower.
+fn config_space_all_the_time(pair: &Pair<'_>) -> Result<()> {
+    // Command and Status, for which the lender is asked each time.
+    const READ: &str = r#"
+        open(my $f, "<", $ARGV[0]) or die;
+        my ($end, $reads) = (time + 15, 0);
+        while (time < $end) {
+            sysseek($f, 4, 0);
+            (sysread($f, my $word, 4) // 0) == 4 or die "read: $!\n";
+            $word ne "\xff" x 4 or die "lost after $reads reads\n";
+            $reads++;
+        }
+        print $reads"#;
+    with_borrowed(pair, |borrowed| {
+        let counter = format!("offers/{NVME}/config_reads_peer");
+        let before = pair.at_borrower.number(&counter)?;
+        let reads = pair
+            .borrower
+            .sh_ok(&format!("perl -e '{READ}' {}", borrowed.file("config")))?;
+        let asked = pair.at_borrower.number(&counter)? - before;
+        ensure!(
+            asked >= reads.parse()?,
+            "{reads} reads, the lender was asked {asked} times"
+        );
+        Ok(())
     })
 }
 
