@@ -62,13 +62,13 @@ mod tests {
 
     #[test]
     fn says_what_it_waited_for_and_what_it_saw() {
-        let error = until("a miracle", Duration::from_millis(20), || {
-            Ok(Seen::<()>::NotYet("rain".into()))
-        })
-        .unwrap_err();
+        let limit = Duration::from_millis(20);
+        let error =
+            until("a miracle", limit, || Ok(Seen::<()>::NotYet("rain".into()))).unwrap_err();
+        let waited = patient(limit);
         assert_eq!(
             error.to_string(),
-            "waited 20ms for a miracle; last seen: rain"
+            format!("waited {waited:?} for a miracle; last seen: rain")
         );
     }
 
