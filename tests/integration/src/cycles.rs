@@ -66,10 +66,12 @@ fn leave_nothing_behind(pair: &Pair<'_>) -> Result<()> {
 fn cycle(pair: &Pair<'_>, times: u32) -> Result<()> {
     let lender = format!(
         "cd /sys/kernel/devlend/lender
+        lends() {{ echo {NVME} unsafe >lend; }} 2>/dev/null
         ended() {{ local now; read -r now <leases_ended; ((now > before)); }}
         for ((i = 1; i <= {times}; i++)); do
             read -r before <leases_ended
-            echo {NVME} unsafe >lend || exit
+            # The kernel may still be looking for partitions on it.
+            patiently lends
             patiently ended
             patiently state offers/{NVME} offered
             echo {NVME} >reclaim || exit
