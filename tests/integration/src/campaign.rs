@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure, Context, Result};
 use devlend_bed::devlend::{Link, Role};
-use devlend_bed::{is_ending, until, Bed, Options, Seen};
+use devlend_bed::{is_ending, until, Bed, Host, Options, Seen};
 
 use crate::job::{fio_command, has_wrong_data, Job};
 use crate::pair::{self, Borrowed, Pair, NVME};
@@ -112,6 +112,10 @@ fn add(report: &mut Report, field: Option<Field>) {
         report.data.acknowledged += field.disk.data.acknowledged;
         report.data.compared += field.disk.data.compared;
         report.data.wrong += field.disk.data.wrong;
+        let console = field.hosts.bed.host("borrower").and_then(Host::console);
+        report
+            .removals
+            .extend(report::removals(&console.unwrap_or_default()));
     }
 }
 

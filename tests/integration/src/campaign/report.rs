@@ -62,6 +62,16 @@ pub struct Report {
     pub faults: Vec<(Kind, Outcome, Duration)>,
     /// All data.
     pub data: Data,
+    /// For each lease that has ended, the time from when that was known until its driver was gone, ms.
+    pub removals: Vec<u64>,
+}
+
+/// The times that a borrower's kernel log tells.
+pub fn removals(log: &str) -> impl Iterator<Item = u64> + '_ {
+    log.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("; its driver was gone ")?;
+        rest.split_once(" ms later")?.0.parse().ok()
+    })
 }
 
 impl Report {
@@ -107,7 +117,17 @@ impl fmt::Display for Report {
         write!(
             f,
             "{acknowledged} writes acknowledged, {compared} sectors compared, {wrong} wrong"
-        )
+        )?;
+        let mut removals = self.removals.clone();
+        removals.sort_unstable();
+        match (removals.get(removals.len() / 2), removals.last()) {
+            (Some(median), Some(longest)) => write!(
+                f,
+                "\n{} leases ended; a device's driver was gone after {median} ms (median), {longest} ms at most",
+                removals.len()
+            ),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -125,6 +145,13 @@ mod tests {
                 (Kind::Cable, Outcome::Failed, 3 * second),
             ],
             data: Data::default(),
+            removals: removals(
+                "[1.5] lease of 0000:00:03.0, epoch 7 ended: link lost; its driver was gone 310 ms later\n\
+                 [2.5] link down\n\
+                 [3.5] lease of 0000:00:03.0, epoch 8 ended: returned; its driver was gone 1200 ms later\n\
+                 [4.5] lease of 0000:00:03.0, epoch 9 ended: returned; its driver was gone 20 ms later\n",
+            )
+            .collect(),
         };
         let text = report.to_string();
         let words = |line: usize| -> Vec<&str> {
@@ -137,5 +164,8 @@ mod tests {
         assert_eq!(words(2)[3..], ["1", "1", "-", "-", "-", "-", "1.0", "s"]);
         assert_eq!(words(3)[..7], ["all", "3", "1", "0", "1", "0", "1"]);
         assert_eq!(report.count(Outcome::Failed), 1);
+        assert!(text.ends_with(
+            "3 leases ended; a device's driver was gone after 310 ms (median), 1200 ms at most"
+        ));
     }
 }
