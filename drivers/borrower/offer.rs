@@ -412,7 +412,8 @@ impl WorkItem<DETACH> for Offer {
     fn run(this: Arc<Self>) {
         // By now there may be another lease, which is none of our business.
         if let Some(borrowed) = this.take(false) {
-            if borrowed.is_gone() {
+            // Who has found that out may not have come to it yet.
+            if borrowed.is_gone() || this.state() == BorrowingState::Lost {
                 borrowed.mark_gone();
             }
             this.end(borrowed, Removal::Return);
