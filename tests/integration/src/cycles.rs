@@ -128,9 +128,10 @@ const WAIT: &str = r#"
 
 /// How many objects each slab cache has in use, and how many areas `vmalloc` has.
 fn objects(host: &Host) -> Result<BTreeMap<String, u64>> {
-    // What is freed but held back (by RCU, in caches of each CPU) counts as in use until a cache is shrunk.
+    // What is freed but held back (by RCU, in caches of each CPU) counts as in use until a cache is shrunk; areas of `vmalloc` and
+    // `ioremap`, until the kernel has to change page attributes, as it does for a module.
     let text = host.sh_ok(
-        "sleep 10; for shrink in /sys/kernel/slab/*/shrink; do echo 1 >$shrink; done; \
+        "sleep 10; modprobe loop && rmmod loop; for shrink in /sys/kernel/slab/*/shrink; do echo 1 >$shrink; done; \
          tail -n +3 /proc/slabinfo | awk '{ print $1, $2 }'; echo vmalloc areas=$(wc -l </proc/vmallocinfo) | tr ' =' '_ '",
     )?;
     let line = |line: &str| {
