@@ -341,12 +341,17 @@ impl Remote {
     fn add(self: &Arc<Self>, listed: &protocol::Offer) -> Result {
         let offer = Offer::new(self, listed)?;
         {
-            // Held until the offer is in the list, where `close` finds it.
+            // Held until the offer is shown: `close` finds it in the list afterwards.
             let files = self.files.lock();
             let Some(files) = &*files else { return Ok(()) };
-            self.offers.lock().reserve(1, GFP_KERNEL)?;
-            offer.show(files.offers())?;
+            // First, so that whoever sees it can borrow it.
             self.offers.lock().push(offer.clone(), GFP_KERNEL)?;
+            if let Err(error) = offer.show(files.offers()) {
+                self.offers
+                    .lock()
+                    .retain(|other| !Arc::ptr_eq(other, &offer));
+                return Err(error);
+            }
         }
         self.link.report(|| {
             dev_info!(
