@@ -444,7 +444,7 @@ fn restore(link: &Link, request: &Incoming<'_>, saved: &Saved) -> Result<(), Sta
 ///
 /// # Errors
 ///
-/// `ENODEV`: it is no longer ours, or not due; `EBUSY`: somebody else has it locked; `ENOTTY`: it cannot be reset; the reset's.
+/// `ENODEV`: it is no longer ours, or not due; `EBUSY`: somebody else has it locked; the reset's.
 fn reset(address: Address, device: &Device, is_due: impl Fn(&Offer) -> bool) -> Result {
     for _ in 0..RESET_TRIES {
         let done = pci::try_with_lock(device, |device| {
