@@ -7,6 +7,7 @@ use crate::{
     offer::Offer,
     remote::Remote, //
 };
+use devlend_protocol::Isolation;
 use kernel::{
     prelude::*,
     str::CString,
@@ -95,6 +96,11 @@ pub(crate) fn add_offer(offers: &Dir, offer: &Arc<Offer>) -> Result<Dir> {
                 page,
                 "{:#08x}",
                 offer.ids.class
+            )),
+            sysfs_read!(c"isolation", |offer, page| writeln!(
+                page,
+                "{}",
+                offer.isolation().map_or("unknown", Isolation::as_str)
             )),
             sysfs_read!(c"state", |offer, page| writeln!(
                 page,

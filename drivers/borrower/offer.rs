@@ -13,6 +13,7 @@ use devlend_protocol::{
     Address,
     Borrowing,
     BorrowingState,
+    Isolation,
     OfferState,
     Which, //
 };
@@ -84,6 +85,8 @@ pub(crate) struct Offer {
     pub(crate) address: Address,
     /// What it is.
     pub(crate) ids: Ids,
+    /// What holds it back in the lender: an [`Isolation`] as on the wire, since the device can be lent again in another way.
+    isolation: Atomic<u32>,
     remote: Arc<Remote>,
     /// Epoch of the last lease that had an error of the device in the log.
     failed: Atomic<u32>,
@@ -115,6 +118,7 @@ impl Offer {
             pin_init!(Self {
                 address: Address::from(listed.address.get()),
                 ids,
+                isolation: Atomic::new(0),
                 remote: remote.clone(),
                 failed: Atomic::new(0),
                 lease <- new_raw_spinlock!(Lease {
@@ -141,8 +145,15 @@ impl Offer {
 
     /// Takes over what the lender says, unless we have the device and know better.
     pub(crate) fn update(&self, listed: &protocol::Offer) {
+        self.isolation.store(listed.isolation.into(), Relaxed);
         let is_available = listed.state() == Ok(OfferState::Available);
         self.lease.lock().borrowing.listed(is_available);
+    }
+
+    /// What holds it back from the rest of the lender; `None`: the lender has said something we do not know.
+    pub(crate) fn isolation(&self) -> Option<Isolation> {
+        let told = u8::try_from(self.isolation.load(Relaxed)).ok()?;
+        Isolation::try_from(told).ok()
     }
 
     /// Where it stands.

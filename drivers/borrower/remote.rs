@@ -19,6 +19,7 @@ use crate::{
 use devlend_protocol::{
     self as protocol,
     Address,
+    Isolation,
     List,
     Status,
     Which, //
@@ -356,10 +357,11 @@ impl Remote {
         self.link.report(|| {
             dev_info!(
                 self.link.dev(),
-                "peer offers {} ({:04x}:{:04x})\n",
+                "peer offers {} ({:04x}:{:04x}), isolation: {}\n",
                 ntb::shown::Shown(offer.address),
                 listed.vendor.get(),
-                listed.device.get()
+                listed.device.get(),
+                offer.isolation().map_or("unknown", Isolation::as_str)
             )
         });
         Ok(())
