@@ -42,6 +42,8 @@ pub struct Timed {
     pub ns: Vec<u64>,
     /// How many reads gave all-ones.
     pub ones: u64,
+    /// What the last read gave; 0 if there was none.
+    pub last: u32,
 }
 
 impl Access {

@@ -7,7 +7,8 @@
 //! second, and so on, so that what disturbs one disturbs all. With one round, each access is made once: a way to write a
 //! register.
 //!
-//! Prints JSON: by name, `ns`: nanoseconds an access, sorted, one for each round; `ones`: how many reads gave all-ones.
+//! Prints JSON: by name, `ns`: nanoseconds an access, sorted, one for each round; `ones`: how many reads gave all-ones; `last`:
+//! what the last read gave, 0 if there was none.
 
 #![forbid(unsafe_code)]
 
@@ -66,17 +67,15 @@ impl Target {
         })
     }
 
-    /// Makes the access; says whether it was a read that gave all-ones.
-    fn access(&self) -> Result<bool> {
+    /// Makes the access; returns what a read gave.
+    fn access(&self) -> Result<Option<u32>> {
         let slice = self.region.as_volatile_slice();
         match self.kind {
-            Kind::Read4 => {
-                return Ok(slice.load::<u32>(self.offset, Ordering::Relaxed)? == u32::MAX)
-            }
+            Kind::Read4 => return Ok(Some(slice.load(self.offset, Ordering::Relaxed)?)),
             Kind::Write4(value) => slice.store(value, self.offset, Ordering::Relaxed)?,
             Kind::Write8(value) => slice.store(value, self.offset, Ordering::Relaxed)?,
         }
-        Ok(false)
+        Ok(None)
     }
 }
 
@@ -90,20 +89,26 @@ fn main() -> Result<()> {
         .map(|text| Target::parse(&text).with_context(|| format!("'{text}'")))
         .collect::<Result<Vec<_>>>()?;
     let batch = if rounds == 1 { 1 } else { BATCH };
-    let mut seen = vec![(Vec::new(), 0u64); targets.len()];
+    let mut seen = vec![(Vec::new(), 0u64, 0u32); targets.len()];
     for _ in 0..rounds {
-        for (target, (times, ones)) in targets.iter().zip(&mut seen) {
+        for (target, (times, ones, last)) in targets.iter().zip(&mut seen) {
             let start = Instant::now();
             for _ in 0..batch {
-                *ones += u64::from(target.access()?);
+                if let Some(value) = target.access()? {
+                    *ones += u64::from(value == u32::MAX);
+                    *last = value;
+                }
             }
             times.push(start.elapsed().as_nanos() as u64 / u64::from(batch));
         }
     }
     let mut report = serde_json::Map::new();
-    for (target, (mut times, ones)) in targets.into_iter().zip(seen) {
+    for (target, (mut times, ones, last)) in targets.into_iter().zip(seen) {
         times.sort_unstable();
-        report.insert(target.name, json!({ "ns": times, "ones": ones }));
+        report.insert(
+            target.name,
+            json!({ "ns": times, "ones": ones, "last": last }),
+        );
     }
     println!("{}", serde_json::Value::Object(report));
     Ok(())
