@@ -72,6 +72,14 @@ test-faults: env modules tools ## Break things under a borrowed disk in use, aga
 	@$(if $(NTB),DEVLEND_NTB=$(NTB)) $(cargo) run --release -p devlend-integration --bin test-faults -- \
 	    $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(FROM),--from $(FROM))
 
+# Which rows of the table of devices, by parts of their names; where the whole table is written to.
+DEVICES ?=
+WRITE ?=
+
+.PHONY: test-devices
+test-devices: env modules tools ## Lend devices of many kinds and use them, with a table of what came of it (DEVICES=, WRITE=docs/compatibility.md)
+	@$(cargo) run --release -p devlend-integration --bin test-devices -- $(DEVICES) $(if $(WRITE),--write $(WRITE))
+
 .PHONY: check
 check: env ## Format and lints only
 	@tests/run check

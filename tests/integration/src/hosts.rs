@@ -18,12 +18,15 @@ mod data_path;
 mod device_errors;
 mod events;
 mod faults;
+mod isolation;
 mod keepalive;
 mod keys;
 mod lend_errors;
 mod lives;
+mod many_devices;
 mod plans;
 mod sleep;
+mod table;
 mod take_back;
 mod three_hosts;
 mod two_devices;
@@ -67,6 +70,9 @@ fn main() -> ExitCode {
         unplug::CASES,
         plans::CASES,
         two_devices::CASES,
+        many_devices::CASES,
+        isolation::CASES,
+        table::CASES,
         three_hosts::CASES,
         bad_peer::CROWDS,
         allowed::CASES,

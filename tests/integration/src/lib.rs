@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What tests in running hosts share, and the campaign of faults.
+//! What tests in running hosts share, the campaign of faults, and the table of devices.
 
 pub mod campaign;
+pub mod devices;
 pub mod job;
 mod leaks;
 pub mod pair;

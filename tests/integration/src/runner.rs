@@ -50,6 +50,8 @@ pub struct Hosts {
     pub bed: Bed,
     /// Lines of each host's kernel log that earlier tests have answered for.
     seen: Vec<usize>,
+    /// Parts of lines that look like a complaint and are what the test is about.
+    provoked: Vec<String>,
 }
 
 impl Runner {
@@ -130,6 +132,17 @@ impl Runner {
     }
 }
 
+/// The run directory of hosts by a name: beside the checkout's own, since `make play` may be running.
+///
+/// # Errors
+///
+/// There is no environment.
+pub fn run_dir(name: &str) -> Result<PathBuf> {
+    let mut run_dir = Environment::find()?.run_dir.into_os_string();
+    run_dir.push(format!("-{name}"));
+    Ok(PathBuf::from(run_dir))
+}
+
 impl Hosts {
     /// Starts hosts in a run directory of their own; they end when the value is dropped.
     ///
@@ -137,13 +150,19 @@ impl Hosts {
     ///
     /// They do not start.
     pub fn start(mut options: Options, name: &str) -> Result<Self> {
-        // Beside the checkout's own: `make play` may be running.
-        let mut run_dir = Environment::find()?.run_dir.into_os_string();
-        run_dir.push(format!("-{name}"));
-        options.run_dir = Some(PathBuf::from(run_dir));
+        options.run_dir = Some(run_dir(name)?);
         let seen = vec![0; options.hosts.len()];
         let bed = Bed::start(options)?;
-        Ok(Self { bed, seen })
+        Ok(Self {
+            bed,
+            seen,
+            provoked: Vec::new(),
+        })
+    }
+
+    /// From here on lines of a kernel's log with these words are no complaints: a test provokes them, and looks for them itself.
+    pub fn provoke(&mut self, words: &str) {
+        self.provoked.push(words.into());
     }
 
     /// The verdict on a test: its own, and that of the kernels. A failure leaves the consoles for a look.
@@ -152,15 +171,16 @@ impl Hosts {
     ///
     /// The test's, or a kernel has complained since the last verdict.
     pub fn judge(&mut self, case: &str, result: Result<()>) -> Result<()> {
-        let kernels = kernels_are_content(&self.bed, &mut self.seen).and_then(|()| {
-            // A host that a failed test has left behind may not answer.
-            let hosts = if result.is_ok() {
-                self.bed.hosts()
-            } else {
-                &[]
-            };
-            leaks::check(hosts.iter().filter(|host| host.pid().is_some()))
-        });
+        let kernels =
+            kernels_are_content(&self.bed, &mut self.seen, &self.provoked).and_then(|()| {
+                // A host that a failed test has left behind may not answer.
+                let hosts = if result.is_ok() {
+                    self.bed.hosts()
+                } else {
+                    &[]
+                };
+                leaks::check(hosts.iter().filter(|host| host.pid().is_some()))
+            });
         let verdict = match (result, kernels) {
             (Ok(()), kernels) => kernels,
             (Err(error), Ok(())) => Err(error),
@@ -200,13 +220,14 @@ fn deadlocks(bed: &Bed) -> u64 {
 }
 
 /// The consoles hold the kernels' logs, those of a host that died included.
-fn kernels_are_content(bed: &Bed, seen: &mut [usize]) -> Result<()> {
+fn kernels_are_content(bed: &Bed, seen: &mut [usize], provoked: &[String]) -> Result<()> {
     for (host, seen) in bed.hosts().iter().zip(seen) {
         let console = host.console()?;
         let new: Vec<&str> = console.lines().skip(*seen).collect();
         *seen += new.len();
         let new = new.join("\n");
-        let complaints = kernel_log::complaints(&new);
+        let mut complaints = kernel_log::complaints(&new);
+        complaints.retain(|line| !provoked.iter().any(|words| line.contains(words)));
         ensure!(
             complaints.is_empty(),
             "the {}'s kernel complained:\n{}",

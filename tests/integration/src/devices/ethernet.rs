@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Network cards: behind each is a network of its own, with a gateway that answers `ping` and a service that sends back what it
+//! gets.
+
+use anyhow::{ensure, Context, Result};
+use devlend_bed::{until, Host, Seen};
+
+use super::row::{Device, Driver, Place, Used};
+use super::LIMIT;
+
+/// A network card with a network behind it.
+macro_rules! card {
+    ($name:ident, $text:literal, $qemu:literal, $modules:expr, $works:expr, $place:expr) => {
+        #[doc = concat!("A network card: ", $text, ".")]
+        pub static $name: Device = Device {
+            name: $text,
+            qemu: concat!(
+                "-netdev user,id={id}n,net=10.{n}.2.0/24,host=10.{n}.2.2,guestfwd=tcp:10.{n}.2.100:7-cmd:cat ",
+                $qemu
+            ),
+            place: $place,
+            driver: Driver::Stock($modules),
+            works: $works,
+        };
+    };
+}
+
+card!(
+    E1000,
+    "e1000",
+    "-device e1000,{pci},netdev={id}n",
+    &["e1000"],
+    works,
+    Place::Slot
+);
+card!(
+    E1000E,
+    "e1000e",
+    "-device e1000e,{pci},netdev={id}n",
+    &["e1000e"],
+    tests_itself,
+    Place::Slot
+);
+card!(
+    E1000E_MOVED,
+    "e1000e, interrupts moved between processors",
+    "-device e1000e,{pci},netdev={id}n",
+    &["e1000e"],
+    while_interrupts_move,
+    Place::Slot
+);
+card!(
+    IGB,
+    "igb",
+    // On the root bus its virtual functions would take the places of other devices.
+    "-device pcie-root-port,{pci},chassis={n},slot={n} -device igb,bus={id},x-max-bounce-buffer-size=16777216,netdev={id}n",
+    &["igb"],
+    works,
+    Place::Port
+);
+card!(
+    VIRTIO_NET,
+    "virtio-net-pci, iommu_platform=on",
+    "-device virtio-net-pci,{pci},netdev={id}n,iommu_platform=on,disable-legacy=on",
+    &[],
+    works,
+    Place::Slot
+);
+/// The interface of a function.
+pub(super) fn of(host: &Host, address: &str) -> Result<String> {
+    until(&format!("an interface of {address}"), LIMIT, || {
+        let found = host.sh_ok(&format!(
+            "find -L /sys/bus/pci/devices/{address} -maxdepth 3 -path '*/net/*' -prune -printf '%f\\n' 2>/dev/null; true"
+        ))?;
+        Ok(match found.lines().next() {
+            Some(name) => Seen::Yes(name.to_string()),
+            None => Seen::NotYet("there is none".into()),
+        })
+    })
+}
+
+/// Puts a card into use.
+pub(super) fn up(used: &Used<'_>) -> Result<String> {
+    let host = used.host();
+    let interface = of(host, used.address)?;
+    let n = used.number();
+    host.sh_ok(&format!(
+        "ip link set {interface} up && ip addr add 10.{n}.2.15/24 dev {interface}"
+    ))?;
+    until("a carrier", LIMIT, || {
+        let carrier = host.read(&format!("/sys/class/net/{interface}/carrier"))?;
+        Ok(if carrier == "1" {
+            Seen::Yes(())
+        } else {
+            Seen::NotYet(carrier)
+        })
+    })?;
+    Ok(interface)
+}
+
+fn works(used: &Used<'_>) -> Result<String> {
+    let interface = up(used)?;
+    let done = talk(used, &interface)?;
+    used.host()
+        .sh_ok(&format!("ip link set {interface} down"))?;
+    Ok(done)
+}
+
+/// Sends data through a card that is up, and gets it back.
+fn talk(used: &Used<'_>, interface: &str) -> Result<String> {
+    let host = used.host();
+    let n = used.number();
+    host.sh_ok(&format!("ping -I {interface} -c 5 -i 0.2 -W 5 10.{n}.2.2"))?;
+    let sums = host.sh_ok(&format!(
+        "head -c 4M /dev/urandom >/tmp/sent; \
+         socat -t 30 - TCP:10.{n}.2.100:7 </tmp/sent >/tmp/back; sha256sum </tmp/sent; sha256sum </tmp/back"
+    ))?;
+    let (sent, back) = sums.split_once('\n').context("no sums")?;
+    ensure!(sent == back, "{sums}");
+    Ok("ping, 4 MiB over TCP and back compared".into())
+}
+
+/// The driver's own tests move frames, and try interrupts of each kind.
+fn tests_itself(used: &Used<'_>) -> Result<String> {
+    let done = works(used)?;
+    let interface = of(used.host(), used.address)?;
+    used.host().sh_ok(&format!(
+        "ip link set {interface} up && ethtool -t {interface} offline; s=$?; ip link set {interface} down; exit $s"
+    ))?;
+    Ok(format!("{done}, ethtool -t"))
+}
+
+/// The vectors go from one processor to the other and back while data comes and goes; each of the two takes some.
+fn while_interrupts_move(used: &Used<'_>) -> Result<String> {
+    let host = used.host();
+    let interface = up(used)?;
+    let vectors = format!("/sys/bus/pci/devices/{}/msi_irqs", used.address);
+    // The link has a vector of its own, which nothing happens to.
+    host.sh_ok(&format!(
+        "(while [ ! -e /tmp/moved ]; do for mask in 1 2; do for irq in $(ls {vectors}); do \
+         echo $mask >/proc/irq/$irq/smp_affinity || touch /tmp/refused; done; sleep 0.1; done; done) >/dev/null 2>&1 &"
+    ))?;
+    let done = talk(used, &interface);
+    host.sh_ok("touch /tmp/moved; sleep 0.5; rm /tmp/moved; [ ! -e /tmp/refused ]")?;
+    let counts = host.sh_ok(&format!(
+        "for irq in $(ls {vectors}); do sed -n \"s/^ *$irq://p\" /proc/interrupts; done | awk '{{ a += $1; b += $2 }} END {{ print a, b }}'"
+    ))?;
+    host.sh_ok(&format!("ip link set {interface} down"))?;
+    let (first, second) = counts.split_once(' ').context("no counts")?;
+    ensure!(
+        first.parse::<u64>()? > 10 && second.parse::<u64>()? > 10,
+        "interrupts taken by the processors: {counts}"
+    );
+    Ok(format!(
+        "{}, {first} and {second} interrupts on two processors",
+        done?
+    ))
+}

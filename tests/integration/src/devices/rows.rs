@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The rows of the table.
+
+use devlend_bed::Errno;
+
+use super::row::{Expected, Row};
+use super::{disk, ethernet, registers, setting, virtio};
+
+/// All rows.
+#[must_use]
+pub fn all() -> Vec<Row> {
+    use Expected::{NotBorrowed, NotLent, NotUsed};
+    // The firmware puts their registers far from each other, with those of other devices between them.
+    let scattered = NotBorrowed(Errno::ENOSPC, "do not fit the MMIO window");
+
+    let mut rows = vec![Row::refused(
+        &disk::VIRTIO_BLK_RAW,
+        &setting::PLAIN,
+        NotUsed(virtio::BYPASSES),
+    )];
+    rows.extend(
+        [
+            &registers::EDU,
+            &ethernet::E1000E,
+            &ethernet::IGB,
+            &disk::MEGASAS,
+            &disk::XHCI_MSI,
+            &registers::TESTDEV,
+            &ethernet::E1000E_MOVED,
+            &disk::NVME,
+            &disk::XHCI,
+        ]
+        .map(|device| Row::works(device, &setting::PLAIN)),
+    );
+    rows.extend(
+        [&disk::VIRTIO_BLK, &ethernet::VIRTIO_NET, &virtio::RNG]
+            .map(|device| Row::refused(device, &setting::PLAIN, scattered)),
+    );
+    rows.extend([
+        Row::works(&disk::NVME, &setting::LENDER_IOMMU),
+        Row::works(&ethernet::E1000E, &setting::LENDER_IOMMU),
+        Row::refused(
+            &disk::NVME,
+            &setting::LENDER_NO_REMAPPING,
+            NotLent(Errno::EPERM, "no IOMMU keeps the device"),
+        ),
+        Row::works(&disk::NVME, &setting::LENDER_NO_REMAPPING_UNSAFE),
+        Row::works(&disk::NVME, &setting::BORROWER_REMAPPING),
+        Row::works(&disk::XHCI_MSI, &setting::BORROWER_REMAPPING),
+        Row::works(&ethernet::E1000E_MOVED, &setting::BORROWER_REMAPPING),
+        Row::works(&disk::NVME, &setting::BORROWER_NO_REMAPPING),
+        Row::works(&disk::NVME, &setting::BOTH_REMAPPING),
+        Row::refused(
+            &disk::NVME,
+            &setting::BORROWER_TRANSLATES,
+            NotBorrowed(Errno::EINVAL, "iommu=pt"),
+        ),
+    ]);
+    rows
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a lent device reaches of its lender: with an IOMMU the NTB's windows and nothing else; without, all memory, which is why
+//! that has to be asked for with the word `unsafe`.
+//!
+//! A program in the borrower has a borrowed `edu` write to an address of the lender's RAM. The second test is how we know that the
+//! first one can fail: it does the same without the IOMMU, and there the lender's memory must have changed.
+
+use anyhow::{ensure, Result};
+use devlend_integration::devices::registers::{
+    fill_spare, spare_bytes, Direction, Registers, EDU, SPARE_ADDRESS,
+};
+use devlend_integration::devices::setting::{Setting, LENDER_IOMMU, PLAIN};
+use devlend_integration::devices::{Field, LIMIT};
+
+use crate::pair::{finally, refused, Pair};
+use crate::runner::{Body, Case};
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "isolation::an_iommu_blocks_dma_into_the_lender",
+        body: Body::Alone(an_iommu_blocks_dma_into_the_lender),
+    },
+    Case {
+        name: "isolation::without_one_it_is_unsafe",
+        body: Body::Alone(without_one_it_is_unsafe),
+    },
+];
+
+/// What the page of the lender's memory holds, in octal, and what edu would write there.
+const BEFORE: &str = "245";
+const AFTER: &str = "000";
+
+/// Lends and borrows edu as `words` say, and has it write to a page of the lender's. Returns what is in the page then, and what the
+/// lender's kernel has logged since.
+fn attack(pair: &Pair<'_>, edu: &str, isolation: &str) -> Result<(String, String)> {
+    let (lender, borrower) = (pair.lender, pair.borrower);
+    let words = if isolation == "unsafe" { " unsafe" } else { "" };
+    pair.lending().lend(&format!("{edu}{words}"))?;
+    let body = || {
+        let offer = pair.at_borrower.offer(edu);
+        let values = offer.wait_state("available", LIMIT)?;
+        let listed = [
+            pair.lending().value(edu, "isolation")?,
+            values.get("isolation").cloned().unwrap_or_default(),
+        ];
+        ensure!(
+            listed == [isolation, isolation],
+            "isolation is listed as {listed:?} by lender and borrower"
+        );
+        borrower.write(&pair.at_borrower.path("borrow"), edu)?;
+        let values = offer.wait_state("borrowed", LIMIT)?;
+        let address = values.get("local_address").cloned().unwrap_or_default();
+        let registers = Registers::of(borrower, &address)?;
+
+        fill_spare(lender, 0, BEFORE)?;
+        let before = lender.dmesg()?.lines().count();
+        registers.edu_copy(SPARE_ADDRESS, Direction::ToBus)?;
+        let log = lender.dmesg()?;
+        let log: Vec<&str> = log.lines().skip(before).collect();
+        let seen = (spare_bytes(lender, 0)?, log.join("\n"));
+        offer.give_back()?;
+        Ok(seen)
+    };
+    let mut seen = None;
+    finally(body().map(|value| seen = Some(value)), || {
+        let answer = pair.lending().try_reclaim(&format!("{edu} force"))?;
+        ensure!(answer.is_ok(), "taking it back gave {answer:?}");
+        Ok(())
+    })?;
+    Ok(seen.unwrap_or_default())
+}
+
+fn field(setting: &Setting) -> Result<Field> {
+    Field::start((setting.options)()?, &[&EDU])
+}
+
+fn an_iommu_blocks_dma_into_the_lender() -> Result<()> {
+    let mut field = field(&LENDER_IOMMU)?;
+    let address = field.slots[0].address(EDU.place, field.hosts.bed.host("lender")?)?;
+    let short = address.trim_start_matches("0000:");
+    let fault = format!("Request device [{short}] fault addr {SPARE_ADDRESS:#x}");
+    field.hosts.provoke(&fault);
+    field.judge("isolation::iommu", |pair, _| {
+        let (bytes, log) = attack(pair, &address, "iommu")?;
+        ensure!(
+            bytes == BEFORE,
+            "the lender's memory holds {bytes}, not {BEFORE}"
+        );
+        ensure!(
+            log.contains(&fault),
+            "the lender's kernel has reported no fault, but: {log}"
+        );
+        Ok(())
+    })
+}
+
+fn without_one_it_is_unsafe() -> Result<()> {
+    let mut field = field(&PLAIN)?;
+    field.judge("isolation::unsafe", |pair, slots| {
+        let address = slots[0].address(EDU.place, pair.lender)?;
+        let answer = pair.lending().try_lend(&address)?;
+        refused(answer, &[devlend_bed::Errno::EPERM], "lending without `unsafe`")?;
+        let (bytes, _) = attack(pair, &address, "unsafe")?;
+        ensure!(
+            bytes == AFTER,
+            "the lender's memory holds {bytes}: edu does not write, and the other test would find nothing"
+        );
+        Ok(())
+    })
+}
