@@ -20,6 +20,7 @@ mod msi;
 mod notifier;
 mod rescan;
 mod root_bus;
+mod virtio;
 mod window;
 
 pub use self::{
@@ -31,6 +32,7 @@ pub use self::{
         Removal,
         RootBus, //
     },
+    virtio::MemoryRestriction,
     window::WindowBar, //
 };
 

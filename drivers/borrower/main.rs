@@ -30,6 +30,7 @@ mod wish;
 use crate::follower::Follower;
 use kernel::prelude::*;
 use ntb::role::BorrowerRegistration;
+use pci_shim::MemoryRestriction;
 
 module! {
     type: Module,
@@ -39,20 +40,25 @@ module! {
     license: "GPL",
 }
 
-/// Dropped in this order: all that is borrowed goes back, the links tell us nothing any more, nothing is under way.
+/// Dropped in this order: all that is borrowed goes back, the links tell us nothing any more, nothing is under way, and no
+/// borrowed device is left whose driver could leave out the DMA API.
 struct Module {
     _all: follower::ReturnAll,
     _role: BorrowerRegistration,
     _drain: follower::Drain,
+    _virtio: MemoryRestriction,
 }
 
 impl kernel::Module for Module {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        // Before there can be a device that it is about.
+        let virtio = MemoryRestriction::new();
         let follower = Follower::new()?;
 
         Ok(Self {
             _all: follower::ReturnAll(follower.clone()),
             _drain: follower::Drain(follower.clone()),
+            _virtio: virtio,
             _role: BorrowerRegistration::new(follower)?,
         })
     }

@@ -21,4 +21,6 @@
 #include <linux/spinlock.h>
 #include <linux/suspend.h>
 #include <linux/sysfs.h>
+#include <linux/virtio.h>
+#include <linux/virtio_anchor.h>
 #include <linux/workqueue.h>

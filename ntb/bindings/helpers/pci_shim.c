@@ -21,3 +21,31 @@ __rust_helper bool rust_helper_use_dma_iommu(struct device *dev)
 {
 	return use_dma_iommu(dev);
 }
+
+__rust_helper void rust_helper_wait_for_preempted_tasks(void)
+{
+	/* A macro for synchronize_rcu() where there is no CONFIG_TASKS_RCU. */
+	synchronize_rcu_tasks();
+}
+
+__rust_helper struct device *rust_helper_virtio_device_parent(struct virtio_device *vdev)
+{
+	return vdev->dev.parent;
+}
+
+/* Without the anchor there is no virtio core either, and nobody asks. */
+__rust_helper bool (*rust_helper_virtio_get_mem_acc_cb(void))(struct virtio_device *vdev)
+{
+#ifdef CONFIG_VIRTIO_ANCHOR
+	return virtio_check_mem_acc_cb;
+#else
+	return NULL;
+#endif
+}
+
+__rust_helper void rust_helper_virtio_set_mem_acc_cb(bool (*cb)(struct virtio_device *vdev))
+{
+#ifdef CONFIG_VIRTIO_ANCHOR
+	WRITE_ONCE(virtio_check_mem_acc_cb, cb);
+#endif
+}
