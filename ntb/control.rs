@@ -5,9 +5,15 @@
 //! Ours is written by the peer at any time, so it is only ever read by volatile loads into local copies. The peer's
 //! is only ever written: a read across the bridge costs a round trip, and no part of the channel needs one.
 
-use crate::device::Outbound;
+use crate::{
+    device::Outbound,
+    pci::with_coherent_mask, //
+};
 use devlend_bindings as bindings;
-use devlend_protocol::CONTROL_SIZE;
+use devlend_protocol::{
+    CONTROL_SIZE,
+    LOW_END, //
+};
 use kernel::{
     device,
     dma,
@@ -26,13 +32,17 @@ unsafe impl Send for OwnBlock {}
 unsafe impl Sync for OwnBlock {}
 
 impl OwnBlock {
-    /// Allocates a block that the NTB can reach. May sleep.
+    /// Allocates a block that the NTB can reach, below 4 GiB if there is room: where a memory window shows it that shows
+    /// RAM from address 0, but not all of it. May sleep.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub fn new(ntb: &pci::Device<device::Bound>) -> Result<Self> {
-        Ok(Self(dma::Coherent::zeroed(ntb.as_ref(), GFP_KERNEL)?))
+        let allocate = || dma::Coherent::zeroed(ntb.as_ref(), GFP_KERNEL);
+        // SAFETY: Its driver has the NTB's function for itself but for its one client, which is here.
+        let low = unsafe { with_coherent_mask(ntb, LOW_END - 1, allocate) };
+        Ok(Self(low.or_else(|_| allocate())?))
     }
 
     /// The bus address at which the NTB reaches the block.

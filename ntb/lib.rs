@@ -15,7 +15,7 @@ pub mod duty;
 pub mod errno;
 mod key;
 pub mod link;
-mod memory;
+pub mod memory;
 pub mod notifier;
 pub mod pci;
 pub mod queue;

@@ -201,6 +201,29 @@ pub fn is_translated(device: &Device) -> bool {
     unsafe { bindings::device_iommu_translates(raw_dev(device)) }
 }
 
+/// Calls `use_it` with the device's coherent DMA mask narrowed to `mask`.
+///
+/// # Safety
+///
+/// Nobody but `use_it` may allocate coherent memory for the device meanwhile, or set its masks.
+pub(crate) unsafe fn with_coherent_mask<R>(
+    device: &Device<device::Bound>,
+    mask: u64,
+    use_it: impl FnOnce() -> R,
+) -> R {
+    let dev = raw_dev(device);
+    // SAFETY: `device` is valid, and nobody else sets the mask.
+    let before = unsafe { (*dev).coherent_dma_mask };
+    if before > mask {
+        // SAFETY: `device` is valid; by the safety requirements nobody relies on the mask now. If it cannot be, it stays.
+        let _ = unsafe { bindings::dma_set_coherent_mask(dev, mask) };
+    }
+    let result = use_it();
+    // SAFETY: As above; it was supported before.
+    let _ = unsafe { bindings::dma_set_coherent_mask(dev, before) };
+    result
+}
+
 /// Whether there is an IOMMU that can confine the device: it tells the device's accesses from those of all others, and
 /// lets it raise its own interrupts only.
 pub fn can_be_confined(device: &Device) -> bool {

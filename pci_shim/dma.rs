@@ -99,6 +99,38 @@ pub(crate) unsafe fn open(dev: *mut bindings::device, window: &DmaWindow) {
     }
 }
 
+/// Says so if the driver that has `dev`, or has just failed to, addresses too few bits for `window`.
+///
+/// Such a driver gets no coherent memory, and most give up for want of it, in their probe or when they are to begin. Nothing is
+/// mapped where the device cannot put the address on the bus: the limit in force is the lower of the two.
+///
+/// # Safety
+///
+/// `dev` must be valid and locked.
+pub(crate) unsafe fn check_mask(dev: *mut bindings::device, window: &DmaWindow) {
+    // SAFETY: By the safety requirements. The mask of a PCI function is part of it.
+    let (log, mask, is_closed) = unsafe {
+        (
+            device::Device::<device::Normal>::from_raw(dev),
+            (*(*dev).dma_mask).min((*dev).coherent_dma_mask),
+            (*dev).dma_range_map.is_null(),
+        )
+    };
+    let Ok(last) = window.last() else {
+        return;
+    };
+    if is_closed || last <= mask {
+        return;
+    }
+    dev_warn!(
+        log,
+        "it can do no DMA: its driver addresses {} bits (DMA mask {mask:#x}), and it finds this host's memory at {:#x} to \
+         {last:#x}; the lender needs an IOMMU that maps the window below that, or the window's BAR there\n",
+        u64::BITS - mask.leading_zeros(),
+        window.base
+    );
+}
+
 /// Makes every mapping for `dev` fail.
 ///
 /// # Safety

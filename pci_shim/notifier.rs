@@ -103,11 +103,17 @@ unsafe extern "C" fn notify(
         Ok(bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER) => unsafe {
             dma::open(dev, &this.window)
         },
-        Ok(
-            bindings::bus_notifier_event_BUS_NOTIFY_DRIVER_NOT_BOUND
-            | bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER,
-            // SAFETY: The device is valid, and its driver is done with it.
-        ) => unsafe { dma::close(dev) },
+        // SAFETY: The device is valid. The driver core holds its lock, and calls this right after the probe.
+        Ok(bindings::bus_notifier_event_BUS_NOTIFY_BOUND_DRIVER) => unsafe {
+            dma::check_mask(dev, &this.window)
+        },
+        // SAFETY: As above; the driver is done with the device.
+        Ok(bindings::bus_notifier_event_BUS_NOTIFY_DRIVER_NOT_BOUND) => unsafe {
+            dma::check_mask(dev, &this.window);
+            dma::close(dev);
+        },
+        // SAFETY: The device is valid, and its driver is done with it.
+        Ok(bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER) => unsafe { dma::close(dev) },
         _ => {}
     }
     NOTIFY_DONE

@@ -121,9 +121,13 @@ pub(crate) fn add_offer(offers: &Dir, offer: &Arc<Offer>) -> Result<Dir> {
             sysfs_read!(c"auto", |offer, page| {
                 writeln!(page, "{}", u8::from(offer.is_auto()))
             }),
-            sysfs_read!(c"dma_mode", |offer, page| {
-                let mode = if offer.is_borrowed() { "linear" } else { "" };
-                writeln!(page, "{mode}")
+            sysfs_read!(c"dma_mode", |offer, page| match offer.borrowed() {
+                Some(borrowed) => writeln!(page, "{}", borrowed.dma_mode.as_str()),
+                None => writeln!(page),
+            }),
+            sysfs_read!(c"dma_size", |offer, page| match offer.borrowed() {
+                Some(borrowed) => writeln!(page, "{}", borrowed.dma_size),
+                None => writeln!(page),
             }),
             sysfs_read!(c"config_reads_shadow", |offer, page| {
                 count(offer, page, |counters| counters.reads_shadow.get())

@@ -18,6 +18,8 @@ use devlend_config::{
 use devlend_protocol::{
     grant,
     Clunk,
+    DmaMode,
+    DmaPlan,
     Extent,
     Failure,
     GrantError,
@@ -70,6 +72,10 @@ pub(crate) struct Borrowed {
     pub(crate) bus: Arc<RootBus>,
     /// Its configuration space.
     pub(crate) shadow: Arc<Shadow>,
+    /// How it reaches this host's memory.
+    pub(crate) dma_mode: DmaMode,
+    /// How much of that, from address 0.
+    pub(crate) dma_size: u64,
     /// There until the bus is removed, whoever removes it and however long this value lives.
     #[pin]
     claim: Mutex<Option<BarClaim>>,
@@ -97,7 +103,12 @@ impl Borrowed {
     ///
     /// `EBUSY`: taken; `ENOENT`: the offer is gone; `ENOSPC`: a window is too small; `EPROTO`: the lender's answer
     /// makes no sense; `ENOTCONN`, `ETIMEDOUT`: the link.
-    pub(crate) fn open(remote: &Remote, offer: &Arc<Offer>, peer: &Peer) -> Result<Arc<Self>> {
+    pub(crate) fn open(
+        remote: &Remote,
+        offer: &Arc<Offer>,
+        peer: &Peer,
+        dma: &DmaPlan,
+    ) -> Result<Arc<Self>> {
         let link = &remote.link;
         let reply = link
             .request(
@@ -113,8 +124,12 @@ impl Borrowed {
             kept: false,
         };
 
-        let (bars, extent) = check(link, offer, peer, &reply)?;
-        let plan = link.plan().ok_or(ENODEV)?;
+        let (bars, extent) = check(link, offer, peer, &reply, dma)?;
+        let shown = link.plan().ok_or(ENODEV)?.shown();
+        let window = DmaWindow {
+            base: reply.dma_base.get(),
+            size: shown.min(reply.dma_size.get()).min(dma.limit),
+        };
         let malformed = |malformed: Malformed| {
             dev_err!(
                 link.dev(),
@@ -159,10 +174,7 @@ impl Borrowed {
                 .get()
                 .checked_add(extent.offset)
                 .ok_or_else(eproto)?,
-            dma: DmaWindow {
-                base: reply.dma_base.get(),
-                size: plan.memory_size.min(reply.dma_size.get()),
-            },
+            dma: window,
             msi_base: reply.msi_base.get(),
             ops: shadow.clone(),
         })
@@ -177,6 +189,8 @@ impl Borrowed {
             pin_init!(Self {
                 bus,
                 shadow,
+                dma_mode: dma.mode,
+                dma_size: window.size,
                 claim <- new_mutex!(Some(claim), "devlend_bar_claim"),
             }),
             GFP_KERNEL,
@@ -283,7 +297,13 @@ fn refused(link: &Link, offer: &Offer, refusal: Refusal) -> Error {
 }
 
 /// Believes the lender's answer only where it fits our windows and our memory.
-fn check(link: &Link, offer: &Offer, peer: &Peer, reply: &OpenReply) -> Result<([Bar; 6], Extent)> {
+fn check(
+    link: &Link,
+    offer: &Offer,
+    peer: &Peer,
+    reply: &OpenReply,
+    dma: &DmaPlan,
+) -> Result<([Bar; 6], Extent)> {
     let wrong = |what: &dyn core::fmt::Display| {
         dev_err!(
             link.dev(),
@@ -293,7 +313,7 @@ fn check(link: &Link, offer: &Offer, peer: &Peer, reply: &OpenReply) -> Result<(
         );
         eproto()
     };
-    let needed = link.plan().ok_or(ENODEV)?.dma_needed;
+    let needed = dma.needed;
     let extent = grant::check(reply, peer.mmio.size, needed).map_err(|error| match error {
         GrantError::MemoryShown { shown } => {
             dev_err!(

@@ -8,10 +8,13 @@ use crate::{
     remote::Remote, //
 };
 use devlend_protocol::{
+    dma_plan,
     parse_address,
     Address,
     BorrowCommand,
     CommandError,
+    DmaMode,
+    DmaRefusal,
     Which, //
 };
 use kernel::{
@@ -20,6 +23,7 @@ use kernel::{
 };
 use ntb::{
     errno::enotconn,
+    memory,
     shown::Shown, //
 };
 use pci_shim::Removal;
@@ -54,18 +58,23 @@ fn offered(remote: &Remote, address: Address) -> Result<Arc<Offer>> {
 
 /// Borrows a device; its driver binds a little later, see the offer's `state`. Sleeps for round trips to the lender.
 pub(crate) fn borrow(remote: &Arc<Remote>, line: &[u8]) -> Result {
-    let BorrowCommand { address, auto } = BorrowCommand::parse(line)
-        .map_err(|error| malformed(remote, error, "\"DDDD:BB:DD.F [auto]\", in the lender"))?;
+    let BorrowCommand { address, auto, dma } = BorrowCommand::parse(line).map_err(|error| {
+        malformed(
+            remote,
+            error,
+            "\"DDDD:BB:DD.F [auto] [dma=linear|bounce|iommu]\", in the lender",
+        )
+    })?;
     let _one = remote.commands.lock();
     // Who closes it does not wait for who comes here only now.
     if remote.is_closed() {
         return Err(ENODEV);
     }
     let offer = offered(remote, address)?;
-    open(remote, &offer)?;
+    open(remote, &offer, dma)?;
     // A loss that is already on its way comes back here for the wish.
     if auto {
-        remote.wishes.add(&offer)?;
+        remote.wishes.add(&offer, dma)?;
         remote.refresh();
     } else {
         remote.wishes.forget(address);
@@ -73,8 +82,12 @@ pub(crate) fn borrow(remote: &Arc<Remote>, line: &[u8]) -> Result {
     Ok(())
 }
 
-/// Opens a lease and begins to use it. With `commands` locked.
-pub(crate) fn open(remote: &Arc<Remote>, offer: &Arc<Offer>) -> Result {
+/// Opens a lease and begins to use it, in the DMA mode that is `wanted` if one is. With `commands` locked.
+pub(crate) fn open(
+    remote: &Arc<Remote>,
+    offer: &Arc<Offer>,
+    wanted: Option<DmaMode>,
+) -> Result {
     let dev = remote.link.dev();
     let peer = remote
         .link
@@ -85,24 +98,20 @@ pub(crate) fn open(remote: &Arc<Remote>, offer: &Arc<Offer>) -> Result {
         dev_err!(dev, "{} is taken\n", Shown(offer.address));
         return Err(EBUSY);
     }
-    let plan = remote.link.plan().ok_or(ENODEV)?;
-    if plan.dma_available < plan.dma_needed {
-        dev_err!(
-            dev,
-            "memory window {} is too small: the device must reach {} bytes of RAM, the window shows {}; \
-             give the NTB a larger window, or this host less memory (mem=)\n",
-            plan.memory_window,
-            plan.dma_needed,
-            plan.dma_available
-        );
-        return Err(ENOSPC);
-    }
-    if ntb::pci::is_translated(remote.link.pci()) {
-        dev_err!(dev, "this host's IOMMU translates what comes from the NTB, which is not supported yet; boot with iommu=pt\n");
-        return Err(EINVAL);
-    }
+    let shown = remote.link.plan().ok_or(ENODEV)?.shown();
+    let memory = memory::for_dma(remote.link.pci());
+    let plan = dma_plan(wanted, &memory, shown).map_err(|refusal| {
+        dev_err!(dev, "{}: {}\n", Shown(offer.address), Shown(refusal));
+        match refusal {
+            DmaRefusal::AlwaysBounces | DmaRefusal::Translated | DmaRefusal::NotTranslated => EINVAL,
+            DmaRefusal::Window { .. }
+            | DmaRefusal::NoBuffers { .. }
+            | DmaRefusal::BuffersOutside { .. }
+            | DmaRefusal::BuffersGrow { .. } => ENOSPC,
+        }
+    })?;
 
-    let borrowed = Borrowed::open(remote, offer, &peer)?;
+    let borrowed = Borrowed::open(remote, offer, &peer, &plan)?;
     if let Err(error) = remote.begin(offer, &borrowed) {
         let why = if error == EBUSY {
             "cannot be borrowed while this system goes to sleep"
@@ -112,6 +121,20 @@ pub(crate) fn open(remote: &Arc<Remote>, offer: &Arc<Offer>) -> Result {
         dev_err!(dev, "{} {why}\n", Shown(offer.address));
         borrowed.end(&remote.link, Removal::Return);
         return Err(error);
+    }
+    if plan.mode == DmaMode::Bounce {
+        let what = if memory.always_bounces {
+            "all"
+        } else {
+            "what is not there"
+        };
+        dev_warn!(
+            dev,
+            "{} reaches the first {} of {} bytes of RAM; {what} is copied (DMA mode bounce)\n",
+            Shown(offer.address),
+            borrowed.dma_size,
+            memory.ram_end
+        );
     }
     // If the session ended before the lease was there to be lost, nobody else says so.
     let is_same = remote

@@ -13,6 +13,7 @@ use crate::{
 use devlend_protocol::{
     Address,
     BorrowingState,
+    DmaMode,
     Retry, //
 };
 use kernel::{
@@ -42,6 +43,8 @@ struct Wish {
     address: Address,
     /// What it was: another device in its place is not what was wished for.
     ids: Ids,
+    /// The DMA mode to have it in, if not in any.
+    dma: Option<DmaMode>,
     /// Attempts since the device was had last, or since the link came up.
     retry: Retry,
     /// The attempt before, and how long to wait after it.
@@ -80,19 +83,21 @@ impl Wishes {
         self.list.lock().iter().any(|wish| wish.address == address)
     }
 
-    /// Adds a wish, if there is none.
+    /// Adds a wish, or changes the one there is.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn add(&self, offer: &Offer) -> Result {
+    pub(crate) fn add(&self, offer: &Offer, dma: Option<DmaMode>) -> Result {
         let mut list = self.list.lock();
-        if list.iter().any(|wish| wish.address == offer.address) {
+        if let Some(wish) = list.iter_mut().find(|wish| wish.address == offer.address) {
+            wish.dma = dma;
             return Ok(());
         }
         let wish = Wish {
             address: offer.address,
             ids: offer.ids,
+            dma,
             retry: Retry::new(),
             last: None,
         };
@@ -128,8 +133,8 @@ impl Wishes {
         drop(timer);
     }
 
-    /// Counts an attempt to have what is offered, if it is time for one: which it is.
-    fn attempt(&self, offer: &Offer) -> Option<usize> {
+    /// Counts an attempt to have what is offered, if it is time for one: which it is, and the DMA mode.
+    fn attempt(&self, offer: &Offer) -> Option<(usize, Option<DmaMode>)> {
         let mut list = self.list.lock();
         let wish = list
             .iter_mut()
@@ -137,7 +142,7 @@ impl Wishes {
             .filter(|wish| wish.retry.may_try() && wish.wait_ms() <= 0)?;
         let delay = wish.retry.attempt().unwrap_or(0);
         wish.last = Some((Instant::now(), Delta::from_secs(delay.into())));
-        Some(wish.retry.made())
+        Some((wish.retry.made(), wish.dma))
     }
 
     /// Time until the first of the offers that may be tried can be, ms.
@@ -184,7 +189,7 @@ pub(crate) fn fulfil(remote: &Arc<Remote>) -> Result {
             );
             continue;
         }
-        let Some(number) = remote.wishes.attempt(&offer) else {
+        let Some((number, dma)) = remote.wishes.attempt(&offer) else {
             continue;
         };
         dev_info!(
@@ -193,7 +198,7 @@ pub(crate) fn fulfil(remote: &Arc<Remote>) -> Result {
             Shown(offer.address),
             Retry::MOST
         );
-        if let Err(error) = command::open(remote, &offer) {
+        if let Err(error) = command::open(remote, &offer, dma) {
             let end = if number == Retry::MOST {
                 "; not tried any more until the link comes up again"
             } else {

@@ -9,6 +9,7 @@
 #endif
 
 #include "helpers/base.c"
+#include "helpers/dma.c"
 #include "helpers/key.c"
 #include "helpers/ntb.c"
 #include "helpers/pci_shim.c"

@@ -5,7 +5,7 @@
 use super::Link;
 use crate::{
     device::Device,
-    memory,
+    memory::Ram,
     shown::Shown, //
 };
 use devlend_protocol::{
@@ -39,7 +39,7 @@ impl Link {
         }
         // CAST: A small constant.
         let control = (self.control, CONTROL_SIZE as u64);
-        let plan = plan(&windows, memory::ram_end(), control).map_err(|error| {
+        let plan = plan(&windows, Ram::of_host().end, control).map_err(|error| {
             dev_err!(device.dev(), "no window plan: {}\n", Shown(error));
             ENOSPC
         })?;

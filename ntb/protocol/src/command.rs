@@ -15,6 +15,7 @@ use crate::{
         AudienceError,
         LINKS, //
     },
+    dma::DmaMode,
 };
 
 bitflags! {
@@ -80,6 +81,8 @@ pub enum CommandError<'a> {
     LinkTwice(&'a [u8]),
     /// `for=` names more than [`LINKS`] links.
     Links,
+    /// `dma=` names no mode.
+    DmaMode(&'a [u8]),
     /// It is longer than [`DESCRIPTION_MAX`], or has other characters than visible ones of ASCII.
     Description(&'a [u8]),
 }
@@ -118,6 +121,9 @@ impl fmt::Display for CommandError<'_> {
             }
             Self::LinkTwice(word) => write!(f, "link {} named twice", Word(word)),
             Self::Links => write!(f, "\"for=\" names more than {LINKS} links"),
+            Self::DmaMode(word) => {
+                write!(f, "{} is no DMA mode: linear, bounce or iommu", Word(word))
+            }
             Self::Description(word) => write!(
                 f,
                 "{} is no key's description: at most {DESCRIPTION_MAX} visible ASCII characters",
@@ -223,17 +229,19 @@ impl ReclaimCommand {
     }
 }
 
-/// `<address> [auto]`.
+/// `<address> [auto] [dma=<mode>]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BorrowCommand {
     /// The device, in the lender.
     pub address: Address,
     /// Borrow it again whenever it was lost.
     pub auto: bool,
+    /// Borrow it in this mode or not at all; `None`: in the best that works.
+    pub dma: Option<DmaMode>,
 }
 
 impl BorrowCommand {
-    /// Reads a line written to `borrow`.
+    /// Reads a line written to `borrow`. The words may come in any order, each at most once.
     ///
     /// # Errors
     ///
@@ -241,16 +249,21 @@ impl BorrowCommand {
     pub fn parse(line: &[u8]) -> Result<Self, CommandError<'_>> {
         let mut rest = words(line);
         let address = address(&mut rest)?;
-        let mut auto = false;
+        let (mut auto, mut dma) = (false, None);
         for word in rest {
-            if word != b"auto" {
+            let is_repeated = if word == b"auto" {
+                core::mem::replace(&mut auto, true)
+            } else if let Some(name) = word.strip_prefix(b"dma=") {
+                let mode = DmaMode::parse(name).ok_or(CommandError::DmaMode(name))?;
+                dma.replace(mode).is_some()
+            } else {
                 return Err(CommandError::Unknown(word));
-            }
-            if core::mem::replace(&mut auto, true) {
+            };
+            if is_repeated {
                 return Err(CommandError::Repeated(word));
             }
         }
-        Ok(Self { address, auto })
+        Ok(Self { address, auto, dma })
     }
 }
 

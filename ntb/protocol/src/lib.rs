@@ -18,6 +18,7 @@ pub mod audience;
 pub mod borrowing;
 pub mod command;
 pub mod credit;
+pub mod dma;
 pub mod duty;
 pub mod grant;
 pub mod handshake;
@@ -66,6 +67,15 @@ pub use self::{
         DEADLINE,
         DEADLINE_MAX,
         DESCRIPTION_MAX, //
+    },
+    dma::{
+        dma_plan,
+        BounceBuffers,
+        DmaMemory,
+        DmaMode,
+        DmaPlan,
+        DmaRefusal,
+        LOW_END, //
     },
     grant::{
         Extent,

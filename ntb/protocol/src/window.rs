@@ -64,6 +64,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Bytes of this host's memory, from address 0, that the memory window shows; 0 if it starts elsewhere.
+    pub fn shown(&self) -> u64 {
+        match self.memory_base {
+            0 => self.memory_size,
+            _ => 0,
+        }
+    }
+
     /// The window that shows device registers.
     pub fn mmio(&self) -> Window {
         Window {

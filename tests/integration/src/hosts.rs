@@ -16,6 +16,7 @@ mod crossing_reads;
 mod cycles;
 mod data_path;
 mod device_errors;
+mod dma_modes;
 mod events;
 mod faults;
 mod isolation;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         auto::CASES,
         unplug::CASES,
         plans::CASES,
+        dma_modes::CASES,
         two_devices::CASES,
         many_devices::CASES,
         isolation::CASES,

@@ -149,8 +149,26 @@ fn long_words_are_cut_in_messages_only() {
 #[test]
 fn borrowing() {
     for (line, expected) in [
-        ("00:04.0\n", Ok(false)),
-        ("00:04.0 auto\n", Ok(true)),
+        ("00:04.0\n", Ok((false, None))),
+        ("00:04.0 auto\n", Ok((true, None))),
+        ("00:04.0 dma=linear\n", Ok((false, Some(DmaMode::Linear)))),
+        (
+            "00:04.0 dma=bounce auto\n",
+            Ok((true, Some(DmaMode::Bounce))),
+        ),
+        ("00:04.0 auto dma=iommu", Ok((true, Some(DmaMode::Iommu)))),
+        (
+            "00:04.0 dma=linear auto dma=bounce",
+            Err("word \"dma=bounce\" given twice"),
+        ),
+        (
+            "00:04.0 dma=",
+            Err("\"\" is no DMA mode: linear, bounce or iommu"),
+        ),
+        (
+            "00:04.0 dma=fast",
+            Err("\"fast\" is no DMA mode: linear, bounce or iommu"),
+        ),
         ("00:04.0 auto auto", Err("word \"auto\" given twice")),
         ("00:04.0 unsafe", Err("unknown word \"unsafe\"")),
         (
@@ -161,7 +179,7 @@ fn borrowing() {
         let parsed = BorrowCommand::parse(line.as_bytes())
             .map(|command| {
                 assert_eq!(command.address, ADDRESS);
-                command.auto
+                (command.auto, command.dma)
             })
             .map_err(|error| error.to_string());
         assert_eq!(parsed, expected.map_err(String::from), "{line:?}");

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a borrowed device reaches the borrower's memory: all of it, or a part that the rest is copied through.
+
+use std::time::Duration;
+
+use anyhow::{ensure, Context, Result};
+use devlend_bed::{Access, AccessKind, Errno, Family, Host, Options, Window};
+
+use crate::pair::{finally, logged, options_with, refused, Pair, NTB, NVME};
+use crate::runner::{Body, Case};
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "dma::the_mode_that_is_asked_for",
+        body: Body::Pair(the_mode_that_is_asked_for),
+    },
+    Case {
+        name: "dma::memory_above_the_window_is_copied",
+        body: Body::Own(high_memory, memory_above_the_window_is_copied),
+    },
+    Case {
+        name: "dma::nothing_to_copy_through",
+        body: Body::Own(no_buffers, nothing_to_copy_through),
+    },
+];
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// An Ethernet function of the lender's whose driver addresses 32 bits.
+const NARROW: &str = "0000:00:06.0";
+
+/// The memory that is not the kernel's in a test's hosts (`SPARE`), which the windows show, too.
+const PLACE: u64 = 0x1000_0000;
+
+/// What is there in a host.
+fn word(host: &Host) -> Result<String> {
+    host.sh_ok(&format!(
+        "dd if=/dev/mem bs=4 skip={} count=1 status=none | od -An -tx4",
+        PLACE / 4
+    ))
+}
+
+/// The lender writes there in the borrower, through AMD's third window, and reads it again; returns how often it has read all
+/// ones.
+fn poke(pair: &Pair<'_>, value: u32) -> Result<u64> {
+    let access = |name: &str, kind| Access {
+        name: name.into(),
+        device: NTB.into(),
+        bar: 4,
+        offset: PLACE,
+        kind,
+    };
+    let accesses = [
+        access("write", AccessKind::Write4(value)),
+        access("read", AccessKind::Read4),
+    ];
+    let done = pair.lender.mmio(1, &accesses)?;
+    Ok(done.get("read").context("no result")?.ones)
+}
+
+/// What the borrower says of a borrowed device.
+fn value(pair: &Pair<'_>, name: &str) -> Result<String> {
+    let values = pair.at_borrower.offer(NVME).values()?;
+    values
+        .get(name)
+        .cloned()
+        .with_context(|| format!("the offer has no {name}"))
+}
+
+fn the_mode_that_is_asked_for(pair: &Pair<'_>) -> Result<()> {
+    let needed = pair.at_borrower.number("dma_needed")?;
+    pair.lend()?;
+    let body = (|| {
+        let offer = pair.at_borrower.offer(NVME);
+        offer.wait_state("available", LIMIT)?;
+        // There is no IOMMU here.
+        for (request, says) in [
+            ("dma=iommu", "no IOMMU of this host"),
+            ("dma=fast", "no DMA mode"),
+            ("dma=linear dma=bounce", "given twice"),
+        ] {
+            let answer = logged(
+                pair.borrower,
+                || pair.at_borrower.try_borrow(&format!("{NVME} {request}")),
+                |line| line.contains(says),
+                says,
+            )?;
+            refused(answer, &[Errno::EINVAL], request)?;
+        }
+        ensure!(value(pair, "dma_mode")?.is_empty());
+        for (request, mode) in [
+            ("", "linear"),
+            (" dma=linear", "linear"),
+            // All of this host's memory is low: what may be copied through is all there is.
+            (" dma=bounce", "bounce"),
+        ] {
+            offer.wait_state("available", LIMIT)?;
+            let answer = pair.at_borrower.try_borrow(&format!("{NVME}{request}"))?;
+            ensure!(answer.is_ok(), "{request}: {answer:?}");
+            let borrowed = pair.borrowed_now()?;
+            let seen = value(pair, "dma_mode")?;
+            ensure!(seen == mode, "borrowed{request}, the mode is {seen}");
+            let size: u64 = value(pair, "dma_size")?.parse()?;
+            ensure!(size >= needed, "{size} bytes are reached, {needed} needed");
+            borrowed.check_disk()?;
+            offer.give_back()?;
+        }
+        Ok(())
+    })();
+    finally(body, || pair.end())
+}
+
+/// A borrower with 2 GiB of memory below 4 GiB and one above; the window shows those below. The lender has an Ethernet function,
+/// too.
+fn high_memory() -> Result<Options> {
+    let mut options = options_with(Family::Amd)?;
+    options.host_mut("borrower")?.memory = 3 << 30;
+    let lender = options.host_mut("lender")?;
+    lender.args.extend(
+        [
+            "-netdev",
+            "user,id=narrow",
+            "-device",
+            "e1000,netdev=narrow,addr=0x6",
+        ]
+        .map(String::from),
+    );
+    for link in &mut options.links {
+        if let Some(memory) = link.windows.last_mut() {
+            *memory = Window {
+                size: 2 << 30,
+                direct: true,
+            };
+        }
+    }
+    Ok(options)
+}
+
+/// User space gets memory above 4 GiB first, so that nearly all that is read and written is copied. The buffers (8 MiB) are
+/// far smaller than what is in flight: requests wait for each other.
+fn memory_above_the_window_is_copied(pair: &Pair<'_>) -> Result<()> {
+    const SIZE: u64 = 96 << 20;
+    let needed = pair.at_borrower.number("dma_needed")?;
+    let available = pair.at_borrower.number("dma_available")?;
+    ensure!(
+        needed == 5 << 30 && available == 2 << 30,
+        "{needed} bytes needed, {available} available"
+    );
+
+    pair.lend()?;
+    let body = (|| {
+        let offer = pair.at_borrower.offer(NVME);
+        offer.wait_state("available", LIMIT)?;
+        let numbers = [needed.to_string(), available.to_string()];
+        let answer = logged(
+            pair.borrower,
+            || pair.at_borrower.try_borrow(&format!("{NVME} dma=linear")),
+            |line| numbers.iter().all(|number| line.contains(number)),
+            "the bytes needed and available",
+        )?;
+        refused(answer, &[Errno::ENOSPC], "linear")?;
+
+        pair.borrower.reset_bounced()?;
+        let borrowed = logged(
+            pair.borrower,
+            || pair.borrow_lent(),
+            |line| line.contains("DMA mode bounce"),
+            "that it copies",
+        )?;
+        let (mode, size) = (value(pair, "dma_mode")?, value(pair, "dma_size")?);
+        ensure!(mode == "bounce", "the mode is {mode}");
+        ensure!(size == numbers[1], "{size} bytes are reached");
+        borrowed.check_disk()?;
+        // All that the window shows is open to the lender; what an IOMMU makes of that access is tested below.
+        ensure!(poke(pair, 0x5eed_0001)? == 0, "the lender has read nothing");
+        let found = word(pair.borrower)?;
+        ensure!(found.contains("5eed0001"), "there is {found}");
+        let (_, most) = pair.borrower.bounced()?.context("no bounce buffers")?;
+        ensure!(most > 0, "nothing was copied");
+
+        let disk = &borrowed.disk;
+        pair.borrower.sh_ok(&format!(
+            "fio --name=high --filename={disk} --size={SIZE} --rw=randrw --bs=512k --iodepth=32 --numjobs=2 --offset_increment={SIZE} \
+             --ioengine=libaio --direct=1 --verify=crc32c --do_verify=1 --verify_fatal=1 --output=/tmp/fio"
+        ))?;
+        // What is in memory of either kind gets there, and is there in the lender.
+        pair.borrower.sh_ok(
+            "dd if=/dev/urandom of=/tmp/data bs=1M count=64 status=none && mount -o remount,size=90% /tmp && \
+             { dd if=/dev/zero of=/tmp/fill bs=1M count=1500 status=none; true; }",
+        )?;
+        let written = pair.borrower.sh_ok(&format!(
+            "dd if=/tmp/data of={disk} bs=1M oflag=direct status=none && rm /tmp/fill && sha256sum </tmp/data"
+        ))?;
+        borrowed.end()?;
+        let disk = pair.lender_disk()?;
+        let found = pair.lender.sh_ok(&format!(
+            "dd if={disk} bs=1M count=64 iflag=direct status=none | sha256sum"
+        ))?;
+        ensure!(
+            found == written,
+            "the lender has {found}, the borrower wrote {written}"
+        );
+        let (now, _) = pair.borrower.bounced()?.context("no bounce buffers")?;
+        ensure!(now == 0, "{now} bytes are still in use");
+        Ok(())
+    })();
+    body?;
+    too_narrow(pair)
+}
+
+/// The window is above 4 GiB in the lender, which has no IOMMU to move it: a driver with 32 bits gets no memory, and the log says
+/// why.
+fn too_narrow(pair: &Pair<'_>) -> Result<()> {
+    pair.borrower.sh_ok("modprobe e1000")?;
+    pair.lending().lend(&format!("{NARROW} unsafe"))?;
+    let body = (|| {
+        let offer = pair.at_borrower.offer(NARROW);
+        let address = logged(
+            pair.borrower,
+            || offer.borrow(),
+            |line| line.contains("addresses 32 bits"),
+            "that the driver addresses too few bits",
+        )?;
+        let up = pair.borrower.sh(&format!(
+            "ip link set $(ls /sys/bus/pci/devices/{address}/net) up"
+        ))?;
+        ensure!(
+            !up.ok() && up.error_text().contains("Cannot allocate memory"),
+            "the interface went up: {}",
+            up.error_text()
+        );
+        offer.give_back()
+    })();
+    finally(body, || pair.lending().reclaim(NARROW))
+}
+
+fn no_buffers() -> Result<Options> {
+    let mut options = high_memory()?;
+    let borrower = options.host_mut("borrower")?;
+    borrower.append += " swiotlb=noforce";
+    Ok(options)
+}
+
+/// The same without bounce buffers would be I/O that never ends: it is refused.
+fn nothing_to_copy_through(pair: &Pair<'_>) -> Result<()> {
+    ensure!(pair.borrower.bounced()?.is_none_or(|sum| sum == (0, 0)));
+    pair.lend()?;
+    let body = (|| {
+        pair.at_borrower
+            .offer(NVME)
+            .wait_state("available", LIMIT)?;
+        for request in ["", " dma=bounce"] {
+            let answer = logged(
+                pair.borrower,
+                || pair.at_borrower.try_borrow(&format!("{NVME}{request}")),
+                |line| line.contains("no bounce buffers") && line.contains("swiotlb"),
+                "that there are no bounce buffers",
+            )?;
+            refused(answer, &[Errno::ENOSPC], "a borrow without buffers")?;
+        }
+        ensure!(pair.lending().value(NVME, "state")? == "offered");
+        Ok(())
+    })();
+    finally(body, || pair.end())
+}
