@@ -7,7 +7,10 @@
 
 use crate::{
     device::Outbound,
-    pci::with_coherent_mask, //
+    pci::{
+        is_translated,
+        with_coherent_mask, //
+    },
 };
 use devlend_bindings as bindings;
 use devlend_protocol::{
@@ -23,6 +26,9 @@ use kernel::{
 
 use core::ptr::NonNull;
 
+/// Up to here there is room for a control block where an IOMMU translates: its addresses are its own, and few are in use.
+const LOWEST: u64 = 1 << 24;
+
 /// This host's control block.
 pub struct OwnBlock(dma::Coherent<[u8; CONTROL_SIZE]>);
 
@@ -32,16 +38,20 @@ unsafe impl Send for OwnBlock {}
 unsafe impl Sync for OwnBlock {}
 
 impl OwnBlock {
-    /// Allocates a block that the NTB can reach, below 4 GiB if there is room: where a memory window shows it that shows
-    /// RAM from address 0, but not all of it. May sleep.
+    /// Allocates a block that the NTB can reach, as low as there is room: where a memory window shows it that shows memory
+    /// from address 0, but not all of it. May sleep.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub fn new(ntb: &pci::Device<device::Bound>) -> Result<Self> {
+        let limit = match is_translated(ntb) {
+            true => LOWEST,
+            false => LOW_END,
+        };
         let allocate = || dma::Coherent::zeroed(ntb.as_ref(), GFP_KERNEL);
         // SAFETY: Its driver has the NTB's function for itself but for its one client, which is here.
-        let low = unsafe { with_coherent_mask(ntb, LOW_END - 1, allocate) };
+        let low = unsafe { with_coherent_mask(ntb, limit - 1, allocate) };
         Ok(Self(low.or_else(|_| allocate())?))
     }
 

@@ -408,11 +408,12 @@ pub fn try_with_lock<R>(
 ///
 /// # Invariants
 ///
-/// `address` is what `dma_map_resource` returned for `device`.
+/// `address` is what `dma_map_resource` returned for `device`, or, if `is_fixed`, is mapped in its IOMMU domain.
 pub struct Mapping {
     device: ARef<Device>,
     address: u64,
     size: usize,
+    is_fixed: bool,
 }
 
 impl Mapping {
@@ -438,6 +439,36 @@ impl Mapping {
             device: device.into(),
             address: mapped,
             size,
+            is_fixed: false,
+        })
+    }
+
+    /// Maps a range of device memory, not RAM, so that the device sees it at the address `at`: whole pages. May sleep.
+    ///
+    /// That takes an IOMMU, and nothing else may be mapped there. It has to tell the device's accesses from those of all
+    /// others: between devices that it cannot tell apart, a switch may carry an access to another device's registers at that
+    /// address. The caller drops it before the device's driver is unbound.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV`: there is no such IOMMU; `EADDRINUSE`: something is mapped there; others from the IOMMU's driver.
+    pub fn new_at(device: &Device, at: u64, address: u64, size: u64) -> Result<Self> {
+        let (iova, size) = (usize::try_from(at)?, usize::try_from(size)?);
+        if !can_be_confined(device) || !is_translated(device) {
+            return Err(ENODEV);
+        }
+
+        // SAFETY: `device` is valid and bound, so that its domain stays.
+        to_result(unsafe {
+            bindings::device_iommu_map(raw_dev(device), iova, address, size)
+        })?;
+
+        // INVARIANT: Mapped just now.
+        Ok(Self {
+            device: device.into(),
+            address: at,
+            size,
+            is_fixed: true,
         })
     }
 
@@ -456,6 +487,13 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         let direction = bindings::dma_data_direction_DMA_BIDIRECTIONAL;
 
+        if self.is_fixed {
+            // CAST: It was a `usize`.
+            let iova = self.address as usize;
+            // SAFETY: Mapped for this device by `new_at`, with that size; it is still bound.
+            unsafe { bindings::device_iommu_unmap(raw_dev(&self.device), iova, self.size) };
+            return;
+        }
         // SAFETY: Mapped for this device by `new`, with that size.
         unsafe {
             bindings::dma_unmap_resource(

@@ -100,8 +100,9 @@ unsafe extern "C" fn notify(
             claim_bars(pdev);
         },
         // SAFETY: The device is valid. The driver core holds its lock, and calls this right before the probe.
+        // Its bridge hangs below the NTB.
         Ok(bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER) => unsafe {
-            dma::open(dev, &this.window)
+            dma::open(dev, (*bridge).dev.parent, &this.window)
         },
         // SAFETY: The device is valid. The driver core holds its lock, and calls this right after the probe.
         Ok(bindings::bus_notifier_event_BUS_NOTIFY_BOUND_DRIVER) => unsafe {

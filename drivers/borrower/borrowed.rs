@@ -129,6 +129,7 @@ impl Borrowed {
         let window = DmaWindow {
             base: reply.dma_base.get(),
             size: shown.min(reply.dma_size.get()).min(dma.limit),
+            translated: dma.mode == DmaMode::Iommu,
         };
         let malformed = |malformed: Malformed| {
             dev_err!(
@@ -314,7 +315,7 @@ fn check(
         eproto()
     };
     let needed = dma.needed;
-    let extent = grant::check(reply, peer.mmio.size, needed).map_err(|error| match error {
+    let extent = grant::check(reply, peer.mmio.size, dma).map_err(|error| match error {
         GrantError::MemoryShown { shown } => {
             dev_err!(
                 link.dev(),
@@ -322,6 +323,15 @@ fn check(
                 Shown(offer.address)
             );
             ENOSPC
+        }
+        GrantError::MemoryElsewhere { base } => {
+            dev_err!(
+                link.dev(),
+                "{}: the device finds this host's memory at {base:#x}, where its IOMMU has it at 0: that takes a lender with an \
+                 IOMMU, and a memory window of no more than 2 GiB; or boot this host with iommu=pt\n",
+                Shown(offer.address)
+            );
+            EINVAL
         }
         GrantError::NoBars => ENODEV,
         error => wrong(&error),

@@ -103,7 +103,10 @@ pub(crate) fn open(
     let plan = dma_plan(wanted, &memory, shown).map_err(|refusal| {
         dev_err!(dev, "{}: {}\n", Shown(offer.address), Shown(refusal));
         match refusal {
-            DmaRefusal::AlwaysBounces | DmaRefusal::Translated | DmaRefusal::NotTranslated => EINVAL,
+            DmaRefusal::AlwaysBounces
+            | DmaRefusal::Translated
+            | DmaRefusal::TranslatedElsewhere
+            | DmaRefusal::NotTranslated => EINVAL,
             DmaRefusal::Window { .. }
             | DmaRefusal::NoBuffers { .. }
             | DmaRefusal::BuffersOutside { .. }

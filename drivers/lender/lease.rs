@@ -20,7 +20,11 @@ use kernel::{
     sync::Arc, //
 };
 use ntb::{
-    link::Link,
+    device::Outbound,
+    link::{
+        Link,
+        Peer, //
+    },
     pci::{
         self,
         Mapping, //
@@ -66,7 +70,10 @@ impl Active {
             link: link.clone(),
             policy: KBox::new(policy, GFP_KERNEL).map_err(|_| Status::Io)?,
             image,
-            memory: map(peer.memory.base, peer.memory.size)?,
+            memory: match at_zero(offer, &peer) {
+                Some(mapping) => mapping,
+                None => map(peer.memory.base, peer.memory.size)?,
+            },
             msi: map(peer.msi, MSI_RANGE.1)?,
         })
     }
@@ -91,6 +98,18 @@ impl Active {
             }),
         }
     }
+}
+
+/// The borrower's memory where the borrower has it, if an IOMMU can put it there: so that also devices with few address bits
+/// reach it, and so that the borrower's IOMMU may choose the addresses.
+///
+/// [`None`]: the device sees it elsewhere. Addresses of [`MSI_RANGE`] are interrupts here, too.
+fn at_zero(offer: &Offer, peer: &Peer) -> Option<Mapping> {
+    let Outbound { base, size } = peer.memory;
+    if size > MSI_RANGE.0 {
+        return None;
+    }
+    Mapping::new_at(&offer.device, 0, base, size).ok()
 }
 
 fn unusable(offer: &Offer, link: &Link, malformed: devlend_config::Malformed) -> Status {

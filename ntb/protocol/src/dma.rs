@@ -6,6 +6,10 @@
 //! the kernel copies what lies beyond through its bounce buffers (swiotlb), which works only if these are in the window, and
 //! if there is memory in it for what cannot be copied: coherent memory, which the kernel takes from below 4 GiB as a last
 //! resort. Otherwise I/O would be tried again for ever, so that is found out before a device is borrowed.
+//!
+//! Where an IOMMU translates what comes from the NTB, the window shows *its* addresses from 0, and behind them is what drivers
+//! have mapped, and nothing else. The kernel takes these addresses for those that the device itself has to use, so the lender
+//! has to show the device the window at address 0, too, for which it needs an IOMMU of its own.
 
 use core::fmt;
 
@@ -21,7 +25,7 @@ pub enum DmaMode {
     Linear,
     /// The window shows a part, which has all that is needed to copy the rest through.
     Bounce,
-    /// This host's IOMMU shows the device what its driver has mapped.
+    /// An IOMMU of this host's shows the device what its driver has mapped.
     Iommu,
 }
 
@@ -117,6 +121,8 @@ pub enum DmaRefusal {
     AlwaysBounces,
     /// An IOMMU translates.
     Translated,
+    /// It does, but the window does not show its addresses from 0.
+    TranslatedElsewhere,
     /// No IOMMU translates.
     NotTranslated,
 }
@@ -162,10 +168,15 @@ impl fmt::Display for DmaRefusal {
                 "this kernel copies everything; boot it without swiotlb=force, or borrow without \"dma=linear\"",
             ),
             Self::Translated => f.write_str(
-                "this host's IOMMU translates what comes from the NTB, which is not supported yet; boot with iommu=pt",
+                "an IOMMU of this host translates what comes from the NTB; boot with iommu=pt, or borrow without \"dma=\"",
+            ),
+            Self::TranslatedElsewhere => f.write_str(
+                "an IOMMU of this host translates what comes from the NTB, but the memory window does not show its addresses \
+                 from 0; boot with iommu=pt",
             ),
             Self::NotTranslated => f.write_str(
-                "no IOMMU of this host translates what comes from the NTB, and \"dma=iommu\" is not supported yet",
+                "no IOMMU of this host translates what comes from the NTB; boot with intel_iommu=on, or borrow without \
+                 \"dma=iommu\"",
             ),
         }
     }
@@ -183,7 +194,10 @@ pub fn dma_plan(
     shown: u64,
 ) -> Result<DmaPlan, DmaRefusal> {
     if memory.translated {
-        return Err(DmaRefusal::Translated);
+        return match wanted {
+            None | Some(DmaMode::Iommu) => iommu(shown),
+            Some(DmaMode::Linear | DmaMode::Bounce) => Err(DmaRefusal::Translated),
+        };
     }
     let is_all = shown >= memory.ram_end;
     match wanted {
@@ -203,6 +217,18 @@ pub fn dma_plan(
             ..plan
         }),
     }
+}
+
+/// Any size will do: if the window is full, a driver waits as it does for an IOMMU that is.
+fn iommu(shown: u64) -> Result<DmaPlan, DmaRefusal> {
+    if shown == 0 {
+        return Err(DmaRefusal::TranslatedElsewhere);
+    }
+    Ok(DmaPlan {
+        mode: DmaMode::Iommu,
+        needed: shown,
+        limit: shown,
+    })
 }
 
 fn linear(memory: &DmaMemory) -> DmaPlan {

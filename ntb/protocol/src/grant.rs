@@ -4,9 +4,15 @@
 
 use core::fmt;
 
-use crate::message::{
-    OpenBar,
-    OpenReply, //
+use crate::{
+    dma::{
+        DmaMode,
+        DmaPlan, //
+    },
+    message::{
+        OpenBar,
+        OpenReply, //
+    },
 };
 
 /// Granule in which a window is claimed, bytes.
@@ -37,6 +43,11 @@ pub enum GrantError {
         /// What it would see, bytes.
         shown: u64,
     },
+    /// The device would see our memory elsewhere than at address 0, where our IOMMU has it.
+    MemoryElsewhere {
+        /// Where it would.
+        base: u64,
+    },
     /// A base address register of a kind that does not exist.
     BarFlags,
     /// A base address register outside of what is translated.
@@ -58,17 +69,20 @@ impl fmt::Display for GrantError {
             Self::MemoryShown { shown } => {
                 return write!(f, "only {shown} bytes of memory");
             }
+            Self::MemoryElsewhere { base } => {
+                return write!(f, "memory at {base:#x}");
+            }
         })
     }
 }
 
-/// Checks a lease against our windows: the MMIO window has `window` bytes, and the device has to see `needed` bytes of our
-/// memory. Whether the base address registers can exist side by side is not looked at.
+/// Checks a lease against our windows: the MMIO window has `window` bytes, and the device has to see our memory as `dma`
+/// needs it. Whether the base address registers can exist side by side is not looked at.
 ///
 /// # Errors
 ///
 /// The first thing that does not fit.
-pub fn check(lease: &OpenReply, window: u64, needed: u64) -> Result<Extent, GrantError> {
+pub fn check(lease: &OpenReply, window: u64, dma: &DmaPlan) -> Result<Extent, GrantError> {
     if lease.epoch.get() == 0 {
         return Err(GrantError::Epoch);
     }
@@ -82,8 +96,12 @@ pub fn check(lease: &OpenReply, window: u64, needed: u64) -> Result<Extent, Gran
     if lease.dma_base.get().checked_add(shown).is_none() {
         return Err(GrantError::MemoryWindow);
     }
-    if shown < needed {
+    if shown < dma.needed {
         return Err(GrantError::MemoryShown { shown });
+    }
+    let base = lease.dma_base.get();
+    if dma.mode == DmaMode::Iommu && base != 0 {
+        return Err(GrantError::MemoryElsewhere { base });
     }
     let mut extent: Option<(u64, u64)> = None;
     for bar in &lease.bars {
@@ -122,6 +140,11 @@ mod tests {
 
     const WINDOW: u64 = 64 << 20;
     const NEEDED: u64 = 1 << 30;
+    const LINEAR: DmaPlan = DmaPlan {
+        mode: DmaMode::Linear,
+        needed: NEEDED,
+        limit: u64::MAX,
+    };
 
     fn honest() -> OpenReply {
         let mut bars = [OpenBar::default(); 6];
@@ -155,7 +178,7 @@ mod tests {
             offset: 0x4000,
             length: 0x10_1000 - 0x4000,
         };
-        assert_eq!(check(&honest(), WINDOW, NEEDED), Ok(extent));
+        assert_eq!(check(&honest(), WINDOW, &LINEAR), Ok(extent));
     }
 
     #[test]
@@ -204,8 +227,24 @@ mod tests {
             } else {
                 WINDOW
             };
-            assert_eq!(check(&lease, window, NEEDED), Err(wanted), "{lease:?}");
+            assert_eq!(check(&lease, window, &LINEAR), Err(wanted), "{lease:?}");
         }
+    }
+
+    #[test]
+    fn an_iommu_wants_the_device_to_use_its_own_addresses() {
+        let iommu = DmaPlan {
+            mode: DmaMode::Iommu,
+            ..LINEAR
+        };
+        let mut lease = honest();
+        let base = lease.dma_base.get();
+        assert_eq!(
+            check(&lease, WINDOW, &iommu),
+            Err(GrantError::MemoryElsewhere { base })
+        );
+        lease.dma_base = 0.into();
+        assert!(check(&lease, WINDOW, &iommu).is_ok());
     }
 
     fn number() -> impl Strategy<Value = u64> {
@@ -230,7 +269,7 @@ mod tests {
             lease.dma_base = dma[0].into();
             lease.dma_size = dma[1].into();
             lease.bars = bars.map(|(address, size, flags)| bar(base.wrapping_add(address), size, flags));
-            if let Ok(Extent { offset, length }) = check(&lease, window, needed) {
+            if let Ok(Extent { offset, length }) = check(&lease, window, &DmaPlan { needed, ..LINEAR }) {
                 prop_assert!(length > 0 && offset % PAGE == 0 && length % PAGE == 0);
                 prop_assert!(offset.checked_add(length).is_some_and(|end| end <= window));
                 prop_assert!(needed <= dma[1] && dma[0].checked_add(dma[1]).is_some());

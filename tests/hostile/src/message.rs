@@ -32,6 +32,8 @@ use devlend_protocol::{
     reply,
     Announcement,
     Consumer,
+    DmaMode,
+    DmaPlan,
     Head,
     Producer,
     Status,
@@ -129,9 +131,17 @@ pub fn run(bytes: &[u8]) {
             again!(OpenReply, head, bytes);
             if let Ok(open) = reply::<Open>(&header, bytes) {
                 let window = u64::from(input.theirs) << 8;
-                if let Ok(extent) = grant::check(&open, window, input.ours.into()) {
-                    assert!(extent.length > 0 && extent.offset <= window);
-                    assert!(extent.length <= window - extent.offset);
+                for mode in [DmaMode::Linear, DmaMode::Iommu] {
+                    let dma = DmaPlan {
+                        mode,
+                        needed: input.ours.into(),
+                        limit: u64::MAX,
+                    };
+                    if let Ok(extent) = grant::check(&open, window, &dma) {
+                        assert!(extent.length > 0 && extent.offset <= window);
+                        assert!(extent.length <= window - extent.offset);
+                        assert!(mode == DmaMode::Linear || open.dma_base.get() == 0);
+                    }
                 }
             }
         }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
-use devlend_bed::{Access, AccessKind, Errno, Family, Host, Options, Window};
+use devlend_bed::{until, Access, AccessKind, Errno, Family, Host, Options, Seen, Window};
 
 use crate::pair::{finally, logged, options_with, refused, Pair, NTB, NVME};
 use crate::runner::{Body, Case};
@@ -22,6 +22,10 @@ pub const CASES: &[Case] = &[
     Case {
         name: "dma::nothing_to_copy_through",
         body: Body::Own(no_buffers, nothing_to_copy_through),
+    },
+    Case {
+        name: "dma::an_iommu_shows_what_is_mapped",
+        body: Body::Own(two_iommus, an_iommu_shows_what_is_mapped),
     },
 ];
 
@@ -111,11 +115,13 @@ fn the_mode_that_is_asked_for(pair: &Pair<'_>) -> Result<()> {
     finally(body, || pair.end())
 }
 
-/// A borrower with 2 GiB of memory below 4 GiB and one above; the window shows those below. The lender has an Ethernet function,
-/// too.
+/// A borrower with 2 GiB of memory below 4 GiB and one above, and 1 MiB of bounce buffers; the window shows what is below. The
+/// lender has an Ethernet function, too.
 fn high_memory() -> Result<Options> {
     let mut options = options_with(Family::Amd)?;
-    options.host_mut("borrower")?.memory = 3 << 30;
+    let borrower = options.host_mut("borrower")?;
+    borrower.memory = 3 << 30;
+    borrower.append += " swiotlb=512";
     let lender = options.host_mut("lender")?;
     lender.args.extend(
         [
@@ -137,10 +143,9 @@ fn high_memory() -> Result<Options> {
     Ok(options)
 }
 
-/// User space gets memory above 4 GiB first, so that nearly all that is read and written is copied. The buffers (8 MiB) are
-/// far smaller than what is in flight: requests wait for each other.
+/// User space gets memory above 4 GiB first, so that nearly all that is read and written is copied. The buffers are smaller than
+/// what is in flight: requests wait for each other.
 fn memory_above_the_window_is_copied(pair: &Pair<'_>) -> Result<()> {
-    const SIZE: u64 = 96 << 20;
     let needed = pair.at_borrower.number("dma_needed")?;
     let available = pair.at_borrower.number("dma_available")?;
     ensure!(
@@ -181,21 +186,18 @@ fn memory_above_the_window_is_copied(pair: &Pair<'_>) -> Result<()> {
 
         let disk = &borrowed.disk;
         pair.borrower.sh_ok(&format!(
-            "fio --name=high --filename={disk} --size={SIZE} --rw=randrw --bs=512k --iodepth=32 --numjobs=2 --offset_increment={SIZE} \
-             --ioengine=libaio --direct=1 --verify=crc32c --do_verify=1 --verify_fatal=1 --output=/tmp/fio"
+            "fio --name=high --filename={disk} --size=8M --rw=randrw --bs=512k --iodepth=32 --ioengine=libaio --direct=1 \
+             --verify=crc32c --do_verify=1 --verify_fatal=1 --verify_state_save=0 --output=/tmp/fio"
         ))?;
-        // What is in memory of either kind gets there, and is there in the lender.
-        pair.borrower.sh_ok(
-            "dd if=/dev/urandom of=/tmp/data bs=1M count=64 status=none && mount -o remount,size=90% /tmp && \
-             { dd if=/dev/zero of=/tmp/fill bs=1M count=1500 status=none; true; }",
-        )?;
+        // What the borrower has written is in the lender.
         let written = pair.borrower.sh_ok(&format!(
-            "dd if=/tmp/data of={disk} bs=1M oflag=direct status=none && rm /tmp/fill && sha256sum </tmp/data"
+            "dd if=/dev/urandom of=/tmp/data bs=1M count=16 status=none && \
+             dd if=/tmp/data of={disk} bs=1M oflag=direct status=none && sha256sum </tmp/data"
         ))?;
         borrowed.end()?;
         let disk = pair.lender_disk()?;
         let found = pair.lender.sh_ok(&format!(
-            "dd if={disk} bs=1M count=64 iflag=direct status=none | sha256sum"
+            "dd if={disk} bs=1M count=16 iflag=direct status=none | sha256sum"
         ))?;
         ensure!(
             found == written,
@@ -263,4 +265,96 @@ fn nothing_to_copy_through(pair: &Pair<'_>) -> Result<()> {
         Ok(())
     })();
     finally(body, || pair.end())
+}
+
+/// Both hosts have an IOMMU, and so no window that is mapped past the borrower's.
+fn two_iommus() -> Result<Options> {
+    let mut options = high_memory()?;
+    for host in &mut options.hosts {
+        host.iommu = true;
+        host.memory = 512 << 20;
+    }
+    for link in &mut options.links {
+        if let Some(memory) = link.windows.last_mut() {
+            *memory = Window {
+                size: 512 << 20,
+                direct: false,
+            };
+        }
+    }
+    Ok(options)
+}
+
+fn an_iommu_shows_what_is_mapped(pair: &Pair<'_>) -> Result<()> {
+    // The lender's confines the device: nothing is unsafe about lending it.
+    pair.lending().lend(NVME)?;
+    let body = (|| {
+        let isolation = pair.lending().value(NVME, "isolation")?;
+        ensure!(isolation == "iommu", "the isolation is {isolation}");
+        let offer = pair.at_borrower.offer(NVME);
+        offer.wait_state("available", LIMIT)?;
+        for mode in ["linear", "bounce"] {
+            let answer = pair.at_borrower.try_borrow(&format!("{NVME} dma={mode}"))?;
+            refused(answer, &[Errno::EINVAL], mode)?;
+        }
+
+        let borrowed = pair.borrow_lent()?;
+        let mode = value(pair, "dma_mode")?;
+        ensure!(mode == "iommu", "the mode is {mode}");
+        borrowed.check_disk()?;
+        let disk = &borrowed.disk;
+        pair.borrower.sh_ok(&format!(
+            "fio --name=mapped --filename={disk} --size=4M --rw=randrw --bs=64k --iodepth=8 --ioengine=libaio --direct=1 \
+             --verify=crc32c --do_verify=1 --verify_fatal=1 --verify_state_save=0 --output=/tmp/fio"
+        ))?;
+
+        // The lender writes and reads where no driver has mapped anything. The fault is wanted, and not for the console, by which
+        // the kernel is judged.
+        let before = word(pair.borrower)?;
+        pair.borrower.sh_ok("dmesg -n 1")?;
+        let ones = poke(pair, 0x5eed_0002)?;
+        let says = format!("fault addr {PLACE:#x}");
+        until("the borrower's IOMMU to report the access", LIMIT, || {
+            let log = pair.borrower.dmesg()?;
+            let fault = log
+                .lines()
+                .find(|line| line.contains("DMAR") && line.contains(&says));
+            Ok(match fault {
+                Some(_) => Seen::Yes(()),
+                None => Seen::NotYet("it has not".into()),
+            })
+        })?;
+        pair.borrower.sh_ok("dmesg -n 7")?;
+        ensure!(ones > 0, "the lender has read something");
+        let after = word(pair.borrower)?;
+        ensure!(before == after, "there was {before}, and is {after}");
+
+        borrowed.check_disk()?;
+        offer.give_back()
+    })();
+    finally(body, || pair.end())?;
+    narrow_enough(pair)
+}
+
+/// The lender's IOMMU shows the device the window below 4 GiB: a driver with 32 bits gets its memory.
+fn narrow_enough(pair: &Pair<'_>) -> Result<()> {
+    pair.borrower.sh_ok("modprobe e1000")?;
+    pair.lending().lend(NARROW)?;
+    let body = (|| {
+        let offer = pair.at_borrower.offer(NARROW);
+        let address = offer.borrow()?;
+        // That it has no interrupt is another matter.
+        let up = pair.borrower.sh(&format!(
+            "ip link set $(ls /sys/bus/pci/devices/{address}/net) up"
+        ))?;
+        ensure!(
+            !up.error_text().contains("Cannot allocate memory"),
+            "{}",
+            up.error_text()
+        );
+        let log = pair.borrower.dmesg()?;
+        ensure!(!log.contains("it can do no DMA"), "{log}");
+        offer.give_back()
+    })();
+    finally(body, || pair.lending().reclaim(NARROW))
 }
