@@ -15,6 +15,7 @@ mod bind;
 mod counters;
 mod handshake;
 mod keepalive;
+mod notice;
 mod request;
 mod serve;
 mod windows;
@@ -25,6 +26,10 @@ pub use self::{
         Counter,
         Counters,
         Longest, //
+    },
+    notice::{
+        Notice,
+        Signal, //
     },
     request::{
         Refusal,

@@ -26,10 +26,19 @@ use kernel::{
 use core::ptr::NonNull;
 
 mod errors;
+mod intx;
 
 pub use errors::{
     handle_errors,
     ErrorHandlers, //
+};
+pub use intx::{
+    can_mask_intx,
+    check_and_mask_intx,
+    has_intx,
+    set_intx,
+    IntxHandler,
+    IntxLine, //
 };
 
 /// Number of standard BARs.
@@ -362,10 +371,12 @@ pub fn disable(device: &Device<device::Core<'_>>) {
     unsafe { bindings::pci_disable_device(raw(device)) };
 }
 
-/// Stops the function's DMA and its message interrupts: bus mastering off. Does not sleep.
-pub fn stop_dma(device: &Device) {
+/// Stops the function's DMA and its message interrupts: bus mastering off; then its INTx. Does not sleep; for Command as
+/// [`set_intx`].
+pub fn stop(device: &Device) {
     // SAFETY: `device` is valid.
     unsafe { bindings::pci_clear_master(raw(device)) };
+    set_intx(device, false);
 }
 
 /// Whether there is a way to reset the function alone. (That one failed may look the same as that there is none.) Does not sleep.

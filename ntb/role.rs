@@ -29,6 +29,9 @@ pub trait Lender: Send + Sync {
     /// Answers a request about offers and leases; a refusal is returned.
     fn request(&self, link: &Arc<Link>, request: &mut Incoming<'_>) -> Result<(), Status>;
 
+    /// The borrower takes one more interrupt of a device; false if it has no such lease.
+    fn unmask(&self, link: &Arc<Link>, epoch: u32) -> bool;
+
     /// The link is lost: the peer's leases have ended.
     fn link_down(&self, link: &Arc<Link>);
 
@@ -61,6 +64,9 @@ pub trait Borrower: Send + Sync {
 
     /// A device that is lent has reported an error, and works on.
     fn device_error(&self, link: &Arc<Link>, address: u32, epoch: u32);
+
+    /// A device has raised INTx; false if we have no such lease, or did not ask for the interrupt.
+    fn interrupt(&self, link: &Arc<Link>, address: u32, epoch: u32) -> bool;
 
     /// Whether we have a lease, or are about to.
     fn in_use(&self) -> bool;

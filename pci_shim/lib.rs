@@ -5,7 +5,7 @@
 //! [`RootBus`] is the whole of it: a PCI domain of its own with one bus and, on it, the one function that a
 //! [`ConfigOps`] answers for. The function's BARs lie in a part of an NTB memory window ([`WindowBar`]), its DMA goes
 //! through another ([`DmaWindow`]), and its interrupt messages are rewritten to reach us through a third. Once a driver
-//! is bound, nothing here is in the data path.
+//! is bound, nothing here is in the data path, unless the driver uses INTx ([`IntxOps`]).
 //!
 //! All that is unsafe about this is in this crate; its users are safe Rust.
 //!
@@ -16,6 +16,7 @@ mod address;
 mod bridge;
 mod config;
 mod dma;
+mod intx;
 mod msi;
 mod notifier;
 mod rescan;
@@ -27,6 +28,7 @@ pub use self::{
     address::Address,
     config::ConfigOps,
     dma::DmaWindow,
+    intx::IntxOps,
     root_bus::{
         Description,
         Removal,

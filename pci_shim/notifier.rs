@@ -7,9 +7,12 @@
 //!
 //! C header: [`include/linux/device/bus.h`](srctree/include/linux/device/bus.h).
 
-use crate::dma::{
-    self,
-    DmaWindow, //
+use crate::{
+    dma::{
+        self,
+        DmaWindow, //
+    },
+    intx, //
 };
 use devlend_bindings as bindings;
 use kernel::{
@@ -30,6 +33,8 @@ struct Inner {
     /// Only compared, never accessed.
     bridge: *mut bindings::pci_host_bridge,
     window: DmaWindow,
+    /// The function's line, if it has INTx.
+    irq: Option<c_uint>,
 }
 
 // SAFETY: The notifier chain serialises its own access to the block; all else is constant.
@@ -44,13 +49,22 @@ impl Notifier {
     /// # Errors
     ///
     /// `EINVAL` if `window` is not a valid range.
-    pub(crate) fn new(bridge: *mut bindings::pci_host_bridge, window: DmaWindow) -> Result<Self> {
+    ///
+    /// # Safety
+    ///
+    /// `irq` must be the number of an [`IntxLine`](intx::IntxLine) that outlives the functions on `bridge`.
+    pub(crate) unsafe fn new(
+        bridge: *mut bindings::pci_host_bridge,
+        window: DmaWindow,
+        irq: Option<c_uint>,
+    ) -> Result<Self> {
         window.last()?;
         let inner = KBox::pin_init(
             pin_init!(Inner {
                 block <- notifier::block(notify),
                 bridge,
                 window,
+                irq,
             }),
             GFP_KERNEL,
         )?;
@@ -98,6 +112,9 @@ unsafe extern "C" fn notify(
         Ok(bindings::bus_notifier_event_BUS_NOTIFY_ADD_DEVICE) => unsafe {
             dma::close(dev);
             claim_bars(pdev);
+            if let Some(irq) = this.irq {
+                intx::assign(pdev, irq);
+            }
         },
         // SAFETY: The device is valid. The driver core holds its lock, and calls this right before the probe.
         // Its bridge hangs below the NTB.

@@ -5,6 +5,7 @@
 use crate::{
     bridge::HostBridge,
     dma,
+    intx::IntxLine,
     msi::ParentDomain,
     notifier::Notifier,
     rescan::RescanLock,
@@ -12,6 +13,7 @@ use crate::{
     Address,
     ConfigOps,
     DmaWindow,
+    IntxOps,
     WindowBar, //
 };
 use core::ptr;
@@ -53,6 +55,8 @@ pub struct Description {
     pub msi_base: u64,
     /// Answers for the function's configuration space.
     pub ops: Arc<dyn ConfigOps>,
+    /// Gets the function's INTx, if it has an interrupt pin.
+    pub intx: Option<Arc<dyn IntxOps>>,
 }
 
 /// Who asks for the removal of a [`RootBus`].
@@ -74,6 +78,7 @@ pub enum Removal {
 /// | [`Self::new`] | may sleep |
 /// | [`Self::scan`] | a work item: may sleep for minutes, which a dead device's driver can take to give up |
 /// | [`Self::mark_gone`] | any that may sleep, also while another step is in progress |
+/// | [`Self::interrupt`] | the same |
 /// | [`Self::remove`] | may sleep for minutes; [`Self::mark_gone`] first makes it quick |
 ///
 /// Dropping it removes the bus with [`Removal::Return`], if that was not done yet.
@@ -89,6 +94,8 @@ pub struct RootBus {
     bus: Atomic<*mut bindings::pci_bus>,
     /// For log messages.
     parent: ARef<pci::Device>,
+    /// The function's interrupt line, if it has one. It is there until all that could use it is gone.
+    intx: Option<IntxLine>,
     bridge: HostBridge,
 }
 
@@ -116,6 +123,7 @@ impl RootBus {
             dma,
             msi_base,
             ops,
+            intx,
         } = description;
         // The function's addresses must not wrap around either.
         bus_start.checked_add(window_len).ok_or(EINVAL)?;
@@ -124,12 +132,14 @@ impl RootBus {
         // outlives the registration of the bridge.
         let bridge = unsafe { HostBridge::new(bar.as_raw())? };
         let parent = bar.device().into();
+        let intx = intx.map(IntxLine::new).transpose()?;
         // On failure below, what was made is dropped in reverse order, and the bridge, whose memory is used, last.
         let this = Arc::pin_init(
             pin_init!(Self {
                 state <- new_mutex!(None, "RootBus::state"),
                 bus: Atomic::new(ptr::null_mut()),
                 parent,
+                intx,
                 bridge,
             }),
             GFP_KERNEL,
@@ -150,7 +160,9 @@ impl RootBus {
             bindings::dev_set_msi_domain(&raw mut (*raw).dev, msi.as_raw());
             (*raw).enable_device = Some(dma::enable_device);
         }
-        let notifier = Notifier::new(raw, dma)?;
+        let irq = this.intx.as_ref().map(IntxLine::number);
+        // SAFETY: The line goes with `this`, after the functions.
+        let notifier = unsafe { Notifier::new(raw, dma, irq)? };
         bridge.set_accessor(ops)?;
 
         *this.state.lock() = Some(Live {
@@ -224,6 +236,15 @@ impl RootBus {
         self.bridge.set_gone();
         smp_mb();
         self.disconnect();
+    }
+
+    /// Raises the function's INTx: its driver's handler is called. Without a driver nothing happens, nor without an interrupt pin.
+    ///
+    /// The handler may access configuration space. May sleep.
+    pub fn interrupt(&self) {
+        if let Some(intx) = &self.intx {
+            intx.raise();
+        }
     }
 
     /// Returns where the function is on this host.

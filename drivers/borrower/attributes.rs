@@ -7,6 +7,7 @@ use crate::{
     offer::Offer,
     remote::Remote, //
 };
+use devlend_config::Interrupts;
 use devlend_protocol::Isolation;
 use kernel::{
     prelude::*,
@@ -128,6 +129,13 @@ pub(crate) fn add_offer(offers: &Dir, offer: &Arc<Offer>) -> Result<Dir> {
             sysfs_read!(c"dma_size", |offer, page| match offer.borrowed() {
                 Some(borrowed) => writeln!(page, "{}", borrowed.dma_size),
                 None => writeln!(page),
+            }),
+            sysfs_read!(c"interrupts", |offer, page| {
+                let uses = offer.borrowed().map(|it| it.shadow.interrupts());
+                writeln!(page, "{}", uses.map_or("", Interrupts::as_str))
+            }),
+            sysfs_read!(c"interrupts_relayed", |offer, page| {
+                count(offer, page, |counters| counters.interrupts.get())
             }),
             sysfs_read!(c"config_reads_shadow", |offer, page| {
                 count(offer, page, |counters| counters.reads_shadow.get())

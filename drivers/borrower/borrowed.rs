@@ -4,6 +4,7 @@
 
 use crate::{
     bar::BarClaim,
+    intx::Intx,
     offer::Offer,
     remote::Remote,
     shadow::Shadow, //
@@ -22,6 +23,7 @@ use devlend_protocol::{
     DmaPlan,
     Extent,
     Failure,
+    Features,
     GrantError,
     Image,
     Open,
@@ -30,19 +32,26 @@ use devlend_protocol::{
     IMAGE_CHUNK, //
 };
 use kernel::{
-    new_mutex,
+    impl_has_work, new_mutex, new_work,
     prelude::*,
     sync::{
         Arc,
         Mutex, //
     },
     time::{
+        delay::fsleep,
         Delta,
         Instant,
         Monotonic, //
     },
+    workqueue::{
+        Queue,
+        Work,
+        WorkItem, //
+    },
 };
 use ntb::{
+    duty::Duty,
     errno::{
         enotconn,
         eproto, //
@@ -58,9 +67,13 @@ use ntb::{
 use pci_shim::{
     Description,
     DmaWindow,
+    IntxOps,
     Removal,
     RootBus, //
 };
+
+/// From a device's interrupt to the next, if they take more than half of a processor's time.
+const LONGEST_REST: Delta = Delta::from_millis(10);
 
 /// How long the lender may take for a whole configuration space, but for its last part.
 const IMAGE_TIMEOUT: Delta = Delta::from_secs(10);
@@ -79,6 +92,18 @@ pub(crate) struct Borrowed {
     /// There until the bus is removed, whoever removes it and however long this value lives.
     #[pin]
     claim: Mutex<Option<BarClaim>>,
+    /// Its INTx, if the lender relays that.
+    intx: Option<Arc<Intx>>,
+    /// Calls the driver's interrupt handler, which may ask the lender something: nobody else may have to wait for it.
+    #[pin]
+    raise: Work<Borrowed>,
+    /// What that takes of a processor; only the work takes the lock, with no other held.
+    #[pin]
+    duty: Mutex<Duty>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Borrowed { self.raise }
 }
 
 /// An open lease that goes back to the lender unless it is put to use.
@@ -150,8 +175,13 @@ impl Borrowed {
             })?;
         // An honest lender's image comes out as it is; of any other, nothing is left that we would not show.
         let mut image = KVec::from_elem(0, told.len(), GFP_KERNEL)?;
-        present(&told, &bars, &mut image).map_err(malformed)?;
+        let is_relayed = peer.features.contains(Features::INTX);
+        present(&told, &bars, is_relayed, &mut image).map_err(malformed)?;
         let policy = Policy::of(&image).map_err(malformed)?;
+        let intx = policy
+            .has_intx()
+            .then(|| Intx::new(link, lease.scope.epoch))
+            .transpose()?;
         let shadow = Shadow::new(
             link.clone(),
             lease.scope,
@@ -178,6 +208,7 @@ impl Borrowed {
             dma: window,
             msi_base: reply.msi_base.get(),
             ops: shadow.clone(),
+            intx: intx.clone().map(|intx| -> Arc<dyn IntxOps> { intx }),
         })
         .inspect_err(|error| {
             dev_err!(
@@ -193,6 +224,9 @@ impl Borrowed {
                 dma_mode: dma.mode,
                 dma_size: window.size,
                 claim <- new_mutex!(Some(claim), "devlend_bar_claim"),
+                intx,
+                raise <- new_work!("devlend_raise"),
+                duty <- new_mutex!(Duty::new(), "devlend_raise_duty"),
             }),
             GFP_KERNEL,
         )?;
@@ -208,7 +242,19 @@ impl Borrowed {
     /// Makes everything about the device fail at once.
     pub(crate) fn mark_gone(&self) {
         self.shadow.set_gone();
+        if let Some(intx) = &self.intx {
+            intx.set_gone();
+        }
         self.bus.mark_gone();
+    }
+
+    /// The device has raised INTx: has its driver called, in work. False if nobody waits for the interrupt. Does not sleep.
+    pub(crate) fn interrupt(self: &Arc<Self>, queue: &Queue) -> bool {
+        let is_due = self.intx.as_ref().is_some_and(|intx| intx.take());
+        if is_due {
+            let _ = queue.enqueue(self.clone());
+        }
+        is_due
     }
 
     /// Whether the device is lost.
@@ -266,6 +312,18 @@ impl Borrowed {
                 );
             }
         }
+    }
+}
+
+impl WorkItem for Borrowed {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let start = Instant::now();
+        this.shadow.counters.interrupts.count();
+        this.bus.interrupt();
+        let rest = this.duty.lock().rest(start, LONGEST_REST);
+        fsleep(rest);
     }
 }
 

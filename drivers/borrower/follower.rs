@@ -128,6 +128,11 @@ impl Borrower for Follower {
         }
     }
 
+    fn interrupt(&self, link: &Arc<Link>, address: u32, epoch: u32) -> bool {
+        self.remote(link)
+            .is_some_and(|remote| remote.interrupt(address.into(), epoch))
+    }
+
     fn in_use(&self) -> bool {
         let remotes = self.remotes.lock();
         remotes.iter().any(|remote| remote.has_leases())

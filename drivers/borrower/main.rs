@@ -19,6 +19,8 @@ mod events;
 #[deny(unsafe_code)]
 mod follower;
 #[deny(unsafe_code)]
+mod intx;
+#[deny(unsafe_code)]
 mod offer;
 #[deny(unsafe_code)]
 mod remote;

@@ -196,6 +196,14 @@ impl Remote {
         offer.device_error(epoch);
     }
 
+    /// A device has raised INTx. False if there is no such lease, or nobody waits for the interrupt.
+    pub(crate) fn interrupt(&self, address: Address, epoch: u32) -> bool {
+        let borrowed = self.find(address).and_then(|offer| offer.borrowed());
+        borrowed
+            .filter(|borrowed| borrowed.epoch() == epoch)
+            .is_some_and(|borrowed| borrowed.interrupt(&self.queue))
+    }
+
     /// Takes everything away: for the end of the link or of the module. Sleeps for as long as drivers take to let go.
     pub(crate) fn close(&self, why: Removal) {
         // Who waits in `return` gives up, and so does who lists the offers.

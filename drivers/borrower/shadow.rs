@@ -8,6 +8,7 @@
 use crate::offer::Offer;
 use devlend_config::{
     Bar,
+    Interrupts,
     Policy,
     Read,
     Write, //
@@ -42,7 +43,7 @@ use ntb::{
 };
 use pci_shim::ConfigOps;
 
-/// How configuration accesses were answered.
+/// How configuration accesses were answered, and what came by itself.
 pub(crate) struct Counters {
     /// Reads from the shadow.
     pub(crate) reads_shadow: Counter,
@@ -50,6 +51,8 @@ pub(crate) struct Counters {
     pub(crate) reads_peer: Counter,
     /// Writes that went to the lender, resets included.
     pub(crate) writes_peer: Counter,
+    /// Interrupts that the lender has relayed.
+    pub(crate) interrupts: Counter,
 }
 
 /// The configuration space of one borrowed device.
@@ -94,6 +97,7 @@ impl Shadow {
                     reads_shadow: Counter::new(),
                     reads_peer: Counter::new(),
                     writes_peer: Counter::new(),
+                    interrupts: Counter::new(),
                 },
             }),
             GFP_KERNEL,
@@ -113,6 +117,11 @@ impl Shadow {
     /// Whether the device is lost. Does not sleep.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Relaxed)
+    }
+
+    /// What kind of interrupts the device uses.
+    pub(crate) fn interrupts(&self) -> Interrupts {
+        self.policy.interrupts(&self.image.lock())
     }
 
     /// Judges a failed access: a refusal by policy costs nothing, all else is the end of the lease.

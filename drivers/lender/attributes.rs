@@ -8,6 +8,7 @@ use crate::{
         Commands, //
     },
     events::COUNTERS,
+    intx::Relay,
     offer::Offer,
     registry, //
 };
@@ -126,6 +127,13 @@ pub(crate) fn add_offer(address: Address) -> Result<Dir> {
             sysfs_read!(c"epoch", |address, page| {
                 show(*address, page, |offer, page| {
                     writeln!(page, "{}", offer.epoch())
+                })
+            }),
+            sysfs_read!(c"interrupts_relayed", |address, page| {
+                show(*address, page, |offer, page| {
+                    let active = offer.active.as_ref();
+                    let intx = active.and_then(|active| active.intx.as_ref());
+                    writeln!(page, "{}", intx.map_or(0, Relay::relayed))
                 })
             }),
             sysfs_read!(c"isolation", |address, page| {

@@ -162,7 +162,7 @@ fn offer(device: &pci::Device<Core<'_>>, lending: Lending) -> Result {
 
     ntb::pci::handle_errors::<LenderDriver>(device);
     ntb::pci::enable(device)?;
-    ntb::pci::stop_dma(device);
+    ntb::pci::stop(device);
     if let Err(error) = ntb::pci::reset_locked(device) {
         dev_warn!(
             device,
@@ -262,7 +262,7 @@ fn give_back(device: &pci::Device<Core<'_>>, address: Address) {
         serve::tell_revoked(device, address, &link, holder, reason);
     }
 
-    ntb::pci::stop_dma(device);
+    ntb::pci::stop(device);
     // The device lock is held here, so the reset is the one for those who hold it.
     if let Err(error) = ntb::pci::reset_locked(device) {
         dev_warn!(device, "cannot be reset ({error:?})\n");

@@ -75,7 +75,7 @@ impl ErrorHandlers for LenderDriver {
             take(device, address);
         }
         // What was restored may be of a time when a borrower had let it.
-        ntb::pci::stop_dma(device);
+        ntb::pci::stop(device);
         let audience = {
             let mut registry = registry::lock();
             let Some(offer) = registry.find(address) else {

@@ -3,7 +3,10 @@
 //! What a lease holds on this host: mappings for the device's DMA, and what the borrower sees of its configuration
 //! space.
 
-use crate::offer::Offer;
+use crate::{
+    intx::Relay,
+    offer::Offer, //
+};
 use devlend_config::{
     present,
     Policy, //
@@ -31,7 +34,7 @@ use ntb::{
     },
 };
 
-/// What there is of a lease. Its drop lets go of the mappings.
+/// What there is of a lease. Its drop lets go of the mappings and of the interrupt.
 pub(crate) struct Active {
     /// The link to the borrower.
     pub(crate) link: Arc<Link>,
@@ -39,6 +42,8 @@ pub(crate) struct Active {
     pub(crate) policy: KBox<Policy>,
     /// What it sees at first.
     pub(crate) image: KVec<u8>,
+    /// What brings it the device's INTx, if something does.
+    pub(crate) intx: Option<Relay>,
     memory: Mapping,
     msi: Mapping,
 }
@@ -64,12 +69,14 @@ impl Active {
             })
         };
 
-        let image = image(offer, link)?;
+        let intx = Relay::new(offer, link, &peer);
+        let image = image(offer, link, intx.is_some())?;
         let policy = Policy::of(&image).map_err(|malformed| unusable(offer, link, malformed))?;
         Ok(Self {
             link: link.clone(),
             policy: KBox::new(policy, GFP_KERNEL).map_err(|_| Status::Io)?,
             image,
+            intx,
             memory: match at_zero(offer, &peer) {
                 Some(mapping) => mapping,
                 None => map(peer.memory.base, peer.memory.size)?,
@@ -124,7 +131,7 @@ fn unusable(offer: &Offer, link: &Link, malformed: devlend_config::Malformed) ->
 }
 
 /// Reads the device's configuration space, and makes of it what a borrower sees.
-fn image(offer: &Offer, link: &Link) -> Result<KVec<u8>, Status> {
+fn image(offer: &Offer, link: &Link, intx: bool) -> Result<KVec<u8>, Status> {
     let size = pci::config_size(&offer.device);
     let buffer = || KVec::from_elem(0u8, size, GFP_KERNEL).map_err(|_| Status::Io);
 
@@ -135,7 +142,8 @@ fn image(offer: &Offer, link: &Link) -> Result<KVec<u8>, Status> {
         bytes.copy_from_slice(&value.to_le_bytes());
     }
     let mut image = buffer()?;
-    present(&raw, &offer.bars, &mut image).map_err(|malformed| unusable(offer, link, malformed))?;
+    present(&raw, &offer.bars, intx, &mut image)
+        .map_err(|malformed| unusable(offer, link, malformed))?;
     Ok(image)
 }
 
@@ -143,16 +151,25 @@ fn image(offer: &Offer, link: &Link) -> Result<KVec<u8>, Status> {
 /// reset.
 pub(crate) fn end(offer: &mut Offer) -> Option<Arc<Link>> {
     offer.active.as_ref()?;
-    pci::stop_dma(&offer.device);
+    stop(offer);
     offer.lease.end();
     release(offer)
 }
 
 /// The same for a device that is cut off by an error, and reset by the PCI core; its lease has not to be there.
 pub(crate) fn cut_off(offer: &mut Offer) -> Option<Arc<Link>> {
-    pci::stop_dma(&offer.device);
+    stop(offer);
     offer.lease.cut_off();
     release(offer)
+}
+
+/// Stops the device, whose interrupt handler must not write Command at the same time.
+fn stop(offer: &Offer) {
+    let active = offer.active.as_ref();
+    if let Some(intx) = active.and_then(|active| active.intx.as_ref()) {
+        intx.hold();
+    }
+    pci::stop(&offer.device);
 }
 
 fn release(offer: &mut Offer) -> Option<Arc<Link>> {

@@ -17,6 +17,8 @@ mod errors;
 #[deny(unsafe_code)]
 mod events;
 #[deny(unsafe_code)]
+mod intx;
+#[deny(unsafe_code)]
 mod lease;
 #[deny(unsafe_code)]
 mod offer;

@@ -20,7 +20,10 @@ use crate::{
         Registry, //
     },
 };
-use devlend_config::Saved;
+use devlend_config::{
+    IntxGate,
+    Saved, //
+};
 use devlend_protocol::{
     Address,
     Audience,
@@ -93,8 +96,21 @@ impl Lender for Server {
             | Kind::OfferChanged
             | Kind::Revoked
             | Kind::TakeBack
-            | Kind::DeviceError => Err(Status::Unsupported),
+            | Kind::DeviceError
+            | Kind::Interrupt
+            | Kind::Unmask => Err(Status::Unsupported),
         }
+    }
+
+    fn unmask(&self, link: &Arc<Link>, epoch: u32) -> bool {
+        let registry = registry::lock();
+        let offer = registry
+            .offers
+            .iter()
+            .find(|offer| offer.lease.check(epoch, link.id()).is_ok());
+        let active = offer.and_then(|offer| offer.active.as_ref());
+        let intx = active.and_then(|active| active.intx.as_ref());
+        intx.map(|intx| intx.unmask(epoch)).is_some()
     }
 
     fn link_down(&self, link: &Arc<Link>) {
@@ -194,7 +210,7 @@ fn clean(link: &Link) {
                 .filter(|offer| offer.lease.is_cleaning())
                 .is_some_and(|offer| {
                     // A reset that somebody had begun under the lease may have put back what was on then.
-                    pci::stop_dma(&offer.device);
+                    pci::stop(&offer.device);
                     offer.lease.cleaned(is_clean) && is_clean
                 })
         };
@@ -366,12 +382,21 @@ fn config_write(offer: &mut Offer, request: &mut Incoming<'_>) -> Result<(), Sta
     {
         return Err(Status::Denied);
     }
-    let current = present_value(offer, offset.get(), size)?;
-    let value = active
-        .policy
-        .admit_write(offset.get(), size, value.get(), current)
-        .ok_or(Status::Denied)?;
-    pci::write_config(&offer.device, offset.get(), size, value);
+    let write = |gate: Option<&mut IntxGate>| {
+        let (at, value) = (offset.get(), value.get());
+        let current = present_value(offer, at, size)?;
+        let value = active
+            .policy
+            .admit_write(at, size, value, current)
+            .ok_or(Status::Denied)?;
+        let value = gate.map_or(value, |gate| gate.write(at, size, value));
+        pci::write_config(&offer.device, at, size, value);
+        Ok(())
+    };
+    match &active.intx {
+        Some(intx) => intx.with_gate(|gate| write(Some(gate)))?,
+        None => write(None)?,
+    }
     request.reply::<ConfigWrite>(&Empty {});
     Ok(())
 }
@@ -397,6 +422,9 @@ fn reset_lent(link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {
         let mut registry = registry::lock();
         let offer = held(&mut registry, link, request)?;
         let active = offer.active.as_ref().ok_or(Status::Stale)?;
+        if let Some(intx) = &active.intx {
+            intx.hold();
+        }
         let saved = active
             .policy
             .save(|at| pci::read_config(&offer.device, at, 4));
@@ -412,11 +440,17 @@ fn reset_lent(link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {
             Err(Status::Io)
         }
     };
+    if let Ok(offer) = held(&mut registry::lock(), link, request) {
+        let active = offer.active.as_ref();
+        if let Some(intx) = active.and_then(|active| active.intx.as_ref()) {
+            intx.release();
+        }
+    }
     if reset.is_err() {
         // Whoever has ended the lease may have found the device locked by this reset, which has put bus mastering back.
         if let Some(offer) = registry::lock().find(address) {
             if offer.active.is_none() {
-                pci::stop_dma(&offer.device);
+                pci::stop(&offer.device);
             }
         }
         clean(link);

@@ -151,13 +151,23 @@ impl Link {
     ///
     /// `ENOTCONN`: no session, or the peer has not proven itself yet; `EAGAIN`: the ring is full.
     pub fn notify<E: Event>(&self, epoch: u32, event: &E) -> Result {
+        self.notify_or(epoch, event, || ())
+    }
+
+    /// The same; if the ring is full, `when_full` is called with the session locked.
+    pub(super) fn notify_or<E: Event>(
+        &self,
+        epoch: u32,
+        event: &E,
+        when_full: impl FnOnce(),
+    ) -> Result {
         let session = self.session_id();
         if !self.is_proven(session) {
             return Err(enotconn());
         }
         let mut slot: Slot = [0; SLOT_SIZE];
         let length = message::encode_event(&mut slot, self.next_sequence(), epoch, event);
-        self.send(session, &slot, length)
+        self.send(session, &slot, length, when_full)
     }
 
     /// Never zero: an empty reply slot has zero.
@@ -197,7 +207,7 @@ impl Link {
         let mut slot: Slot = [0; SLOT_SIZE];
         let length = message::encode_request(&mut slot, sequence, guard.tag, scope.epoch, request);
         loop {
-            match self.send(scope.session, &slot, length) {
+            match self.send(scope.session, &slot, length, || ()) {
                 Ok(()) => break,
                 Err(error) if error == EAGAIN => patience()?,
                 Err(error) => return Err(error.into()),
@@ -241,8 +251,8 @@ impl Link {
         session.ntb.ring(DOORBELL_REQUEST)
     }
 
-    /// Puts a message on the peer's ring, in that session.
-    fn send(&self, id: u32, slot: &Slot, length: usize) -> Result {
+    /// Puts a message on the peer's ring, in that session; or calls `when_full` with the session locked.
+    fn send(&self, id: u32, slot: &Slot, length: usize, when_full: impl FnOnce()) -> Result {
         let mut guard = self.session.lock();
         let session = (*guard).as_mut().ok_or_else(enotconn)?;
         if id != self.session_id() {
@@ -255,7 +265,10 @@ impl Link {
             .ok_or_else(enotconn)?;
         match session.producer.space(consumed) {
             Ok(1..) => {}
-            _ => return Err(EAGAIN),
+            _ => {
+                when_full();
+                return Err(EAGAIN);
+            }
         }
         let index = session.producer.next;
         session

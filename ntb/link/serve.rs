@@ -20,6 +20,7 @@ use devlend_protocol::{
     Attach,
     DeviceError,
     Empty,
+    Interrupt,
     Kind,
     NoSpace,
     OfferChanged,
@@ -30,6 +31,7 @@ use devlend_protocol::{
     Status,
     TakeBack,
     Terms,
+    Unmask,
     Version,
     VersionReply,
     CONSUMED,
@@ -302,6 +304,15 @@ fn event(link: &Arc<Link>, session: u32, header: &ParsedHeader, body: &[u8]) {
                 borrower.device_error(link, failed.address.get(), header.epoch)
             });
             true
+        }),
+        Ok(Kind::Interrupt) => message::body::<Interrupt>(body).is_ok_and(|raised| {
+            role::with_borrower(|borrower| {
+                borrower.interrupt(link, raised.address.get(), header.epoch)
+            })
+            .unwrap_or(false)
+        }),
+        Ok(Kind::Unmask) => message::body::<Unmask>(body).is_ok_and(|_| {
+            role::with_lender(|lender| lender.unmask(link, header.epoch)).unwrap_or(false)
         }),
         _ => false,
     };

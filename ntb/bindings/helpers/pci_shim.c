@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/bottom_half.h>
+
 __rust_helper struct irq_domain *rust_helper_dev_get_msi_domain(const struct device *dev)
 {
 	return dev_get_msi_domain(dev);
@@ -41,4 +43,14 @@ __rust_helper void rust_helper_virtio_set_mem_acc_cb(bool (*cb)(struct virtio_de
 #ifdef CONFIG_VIRTIO_ANCHOR
 	WRITE_ONCE(virtio_check_mem_acc_cb, cb);
 #endif
+}
+
+__rust_helper void rust_helper_local_bh_disable(void)
+{
+	local_bh_disable();
+}
+
+__rust_helper void rust_helper_local_bh_enable(void)
+{
+	local_bh_enable();
 }

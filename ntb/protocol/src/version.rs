@@ -28,6 +28,9 @@ bitflags! {
         const KEYS = 1 << 3;
         /// The host has a key for the link, and attaches with it or not at all.
         const KEYED = 1 << 4;
+        /// The host relays INTx: it sends [`Interrupt`](crate::Interrupt)s for what it lends, and [`Unmask`](crate::Unmask)s for
+        /// what it has borrowed.
+        const INTX = 1 << 5;
     }
 }
 
@@ -84,13 +87,14 @@ mod tests {
                 Features::TAKE_BACK,
                 Features::DEVICE_ERROR,
                 Features::KEYS,
-                Features::KEYED
+                Features::KEYED,
+                Features::INTX
             ]
             .map(|feature| feature.bits()),
-            [1, 2, 4, 8, 16]
+            [1, 2, 4, 8, 16, 32]
         );
-        assert_eq!(Features::ours(false).bits(), 15);
-        assert_eq!(Features::ours(true).bits(), 31);
+        assert_eq!(Features::ours(false).bits(), 47);
+        assert_eq!(Features::ours(true).bits(), 63);
     }
 
     #[test]

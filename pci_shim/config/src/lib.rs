@@ -2,8 +2,8 @@
 
 //! The configuration space of a lent device: what the borrower sees, and what its writes may do.
 //!
-//! The lender makes an image of the device's configuration space with [`present`]: base addresses real, interrupt pin
-//! gone, only understood capabilities listed. The borrower keeps the image as its shadow. Both build the same
+//! The lender makes an image of the device's configuration space with [`present`]: base addresses real, only
+//! understood capabilities listed, and an interrupt pin only if the lender relays INTx. The borrower keeps the image as its shadow. Both build the same
 //! [`Policy`] from it, which says for each bit whether it is fixed, lives in the shadow, or is the device's business.
 //! The borrower asks the policy what to forward, the lender asks it what to admit: neither trusts the other.
 //!
@@ -15,6 +15,8 @@
 mod bar;
 mod bytes;
 mod capability;
+mod interrupts;
+mod intx;
 mod malformed;
 pub mod msi;
 mod policy;
@@ -34,6 +36,8 @@ pub use self::{
         Bar,
         BarFlags, //
     },
+    interrupts::Interrupts,
+    intx::IntxGate,
     malformed::Malformed,
     policy::{
         Policy,

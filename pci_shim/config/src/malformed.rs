@@ -13,6 +13,8 @@ pub enum Malformed {
     Absent,
     /// The header is that of a bridge.
     HeaderType(u8),
+    /// The interrupt pin is neither none nor INTA.
+    Pin(u8),
     /// The PCI Express capability says that this is a port, not an endpoint.
     PortType(u8),
     /// A base address register has a size or address it cannot have.
@@ -31,6 +33,7 @@ impl fmt::Display for Malformed {
             Self::Size(size) => write!(f, "configuration space of {size} bytes"),
             Self::Absent => f.write_str("no device answers"),
             Self::HeaderType(kind) => write!(f, "header type {kind:#x} is not an endpoint's"),
+            Self::Pin(pin) => write!(f, "interrupt pin {pin} is not that of a single function"),
             Self::PortType(kind) => {
                 write!(f, "PCI Express port type {kind:#x} is not an endpoint's")
             }

@@ -36,6 +36,7 @@ use crate::{
         EXP_LNKCTL,
         HEADER_TYPE,
         INTERRUPT_LINE,
+        INTERRUPT_PIN,
         PM_CTRL,
         VENDOR_ID, //
     },
@@ -44,6 +45,9 @@ use crate::{
 };
 
 const DWORDS: usize = CONFIG_SIZE / 4;
+
+/// The interrupt pin of a function that stands alone.
+pub(crate) const INTA: u8 = 1;
 
 /// Which registers a device has. Both sides make it from the same image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,18 +83,18 @@ pub enum Write {
 
 /// The place of an access in its dword.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Lane {
+pub(crate) struct Lane {
     /// Number of the dword.
-    dword: usize,
+    pub(crate) dword: usize,
     /// Bits below the access.
     shift: u32,
     /// The bits of the access.
-    mask: u32,
+    pub(crate) mask: u32,
 }
 
 impl Lane {
     /// `None` if this is no aligned access of 1, 2 or 4 bytes to the first `end` bytes.
-    fn new(offset: u16, size: u8, end: usize) -> Option<Self> {
+    pub(crate) fn new(offset: u16, size: u8, end: usize) -> Option<Self> {
         let low = all_ones(size)?;
         let offset = usize::from(offset);
         let size = usize::from(size);
@@ -107,12 +111,12 @@ impl Lane {
     }
 
     /// A value of the access, at its place in the dword.
-    fn place(&self, value: u32) -> u32 {
+    pub(crate) fn place(&self, value: u32) -> u32 {
         value << self.shift & self.mask
     }
 
     /// A value of the access, out of the dword.
-    fn extract(&self, dword: u32) -> u32 {
+    pub(crate) fn extract(&self, dword: u32) -> u32 {
         (dword & self.mask) >> self.shift
     }
 }
@@ -145,12 +149,17 @@ impl Policy {
             Some(0) => {}
             header_type => return Err(Malformed::HeaderType(header_type.unwrap_or(0))),
         }
+        let command = match get8(image, INTERRUPT_PIN) {
+            Some(0) => Register::Command,
+            Some(INTA) => Register::CommandIntx,
+            pin => return Err(Malformed::Pin(pin.unwrap_or(0))),
+        };
 
         let mut policy = Self {
             registers: [Register::Fixed; DWORDS],
             flr: false,
         };
-        policy.set(COMMAND, Register::Command);
+        policy.set(COMMAND, command);
         policy.set(CACHE_LINE_SIZE, Register::CacheLine);
         for index in 0..6u8 {
             policy.set(
@@ -215,6 +224,21 @@ impl Policy {
             .unwrap_or(Register::Fixed)
     }
 
+    /// Whether the device has INTx, and the lender relays it.
+    pub fn has_intx(&self) -> bool {
+        self.registers.contains(&Register::CommandIntx)
+    }
+
+    /// Whether the device has this register set to these bits, or some of them; no device has two of the registers that are asked
+    /// for.
+    pub(crate) fn is_set(&self, image: &[u8], register: Register, bits: u32) -> bool {
+        self.registers
+            .iter()
+            .position(|&other| other == register)
+            .and_then(|dword| get32(image, dword * 4))
+            .is_some_and(|value| value & bits != 0)
+    }
+
     /// Offset of each dword that has bits written through, ascending, and those bits.
     pub(crate) fn written_through(&self) -> impl DoubleEndedIterator<Item = (u16, u32)> + '_ {
         self.registers
@@ -254,7 +278,7 @@ impl Policy {
     ///
     /// A write that changes none of the device's bits and clears none is [`Write::Done`]. That is right because the
     /// shadow equals the device in every bit that is written through: nobody else writes them during a lease, the lender
-    /// puts them back after a reset, and a write that could not be delivered is the end of the lease (the caller sees to that). Nor
+    /// puts them back after a reset (of INTx disable it keeps the borrower's in an [`IntxGate`](crate::IntxGate)), and a write that could not be delivered is the end of the lease (the caller sees to that). Nor
     /// does any of them do something when written with the value it has: the two kinds that do, bits cleared by writing
     /// 1 and the request for a reset, are not compared with the shadow.
     pub fn write(
@@ -324,6 +348,8 @@ impl Policy {
 
     /// Lender: what to write to the device when the borrower asks for `value`, `current` being what the device has there
     /// now, in the same bytes. `None`: the borrower has no business there.
+    ///
+    /// If the image has an interrupt pin, the value then goes through [`IntxGate::write`](crate::IntxGate::write).
     pub fn admit_write(&self, offset: u16, size: u8, value: u32, current: u32) -> Option<u32> {
         let lane = Lane::new(offset, size, CONFIG_SIZE)?;
         let rule = self.rule(&lane);

@@ -23,6 +23,7 @@ use crate::{
         Strictness, //
     },
     malformed::Malformed,
+    policy::INTA,
     regs::{
         BASE_ADDRESS_0,
         BIST,
@@ -31,6 +32,7 @@ use crate::{
         CAP_LIST_NEXT,
         CARDBUS_CIS,
         COMMAND,
+        COMMAND_INTX_DISABLE,
         COMMAND_IO,
         EXP_DEVCAP,
         EXP_DEVCAP2,
@@ -69,11 +71,14 @@ use crate::{
 };
 
 /// Makes the image of a device: `raw` is what the device reads as (256 or 4096 bytes), `bars` its memory base address
-/// registers (an I/O one counts as absent). Returns the size of the image, which is that of `raw`; `out` may be longer.
+/// registers (an I/O one counts as absent), `intx` whether its INTx is relayed. Returns the size of the image, which is that of
+/// `raw`; `out` may be longer.
 ///
 /// - Ids, class, subsystem ids as they are. The function stands alone: no multi-function bit.
-/// - Base address registers hold the lender's bus addresses. No I/O, no expansion ROM, no CardBus pointer, no BIST,
-///   no interrupt pin: nothing serves them at the borrower.
+/// - Base address registers hold the lender's bus addresses. No I/O, no expansion ROM, no CardBus pointer, no BIST:
+///   nothing serves them at the borrower.
+/// - An interrupt pin, INTA whichever it is, only if the device has one and `intx` is relayed; INTx is then not disabled, as after a
+///   reset.
 /// - Capabilities: power management without PME, MSI, MSI-X if its structures lie in memory registers of the device, PCI Express,
 ///   vendor-specific. Of the extended ones the
 ///   device serial number; the others either act on the lender's fabric (ACS, LTR, L1 substates, resizable BARs), or on
@@ -84,7 +89,12 @@ use crate::{
 ///
 /// [`Malformed`] when this is no endpoint's configuration space. A broken capability list is no error: it is cut where
 /// it breaks.
-pub fn present(raw: &[u8], bars: &[Bar; 6], out: &mut [u8]) -> Result<usize, Malformed> {
+pub fn present(
+    raw: &[u8],
+    bars: &[Bar; 6],
+    intx: bool,
+    out: &mut [u8],
+) -> Result<usize, Malformed> {
     let size = raw.len();
     if size != CONFIG_SIZE && size != EXTENDED_SIZE {
         return Err(Malformed::Size(size));
@@ -103,7 +113,7 @@ pub fn present(raw: &[u8], bars: &[Bar; 6], out: &mut [u8]) -> Result<usize, Mal
     check_bars(bars)?;
 
     out.fill(0);
-    header(raw, bars, out);
+    header(raw, bars, intx, out);
     capabilities(raw, bars, out)?;
     extended_capabilities(raw, out);
     Ok(size)
@@ -131,11 +141,11 @@ fn modify32(out: &mut [u8], at: usize, change: impl FnOnce(u32) -> u32) {
 }
 
 /// The first 64 bytes.
-fn header(raw: &[u8], bars: &[Bar; 6], out: &mut [u8]) {
+fn header(raw: &[u8], bars: &[Bar; 6], intx: bool, out: &mut [u8]) {
     copy(raw, out, 0, STD_HEADER_SIZEOF);
 
     modify16(out, COMMAND, |command| command & !COMMAND_IO);
-    // Both are decided anew: there is no interrupt pin, and the list may turn out empty.
+    // One is the device's to say, each time; the other is decided anew: the list may turn out empty.
     modify16(out, STATUS, |status| {
         status & !(STATUS_INTERRUPT | STATUS_CAP_LIST)
     });
@@ -150,7 +160,13 @@ fn header(raw: &[u8], bars: &[Bar; 6], out: &mut [u8]) {
     put(out, CAPABILITY_LIST, &[0]);
     put(out, RESERVED.start, &[0; RESERVED.end - RESERVED.start]);
     put(out, INTERRUPT_LINE, &[0]);
-    put(out, INTERRUPT_PIN, &[0]);
+    let has_pin = get8(raw, INTERRUPT_PIN).is_some_and(|pin| pin != 0);
+    if intx && has_pin {
+        put(out, INTERRUPT_PIN, &[INTA]);
+        modify16(out, COMMAND, |command| command & !COMMAND_INTX_DISABLE);
+    } else {
+        put(out, INTERRUPT_PIN, &[0]);
+    }
 }
 
 /// Copies the capabilities that are shown and links them.

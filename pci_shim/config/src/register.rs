@@ -25,7 +25,8 @@ use crate::regs::{
     MSI_FLAGS_ENABLE,
     MSI_FLAGS_QSIZE,
     PM_CTRL_STATE_MASK,
-    STATUS_ERRORS, //
+    STATUS_ERRORS,
+    STATUS_INTERRUPT, //
 };
 
 /// What a dword of the first 256 bytes is. Registers that share a dword have one entry.
@@ -34,8 +35,10 @@ pub(crate) enum Register {
     /// Nothing can be written.
     #[default]
     Fixed,
-    /// Command and Status.
+    /// Command and Status of a device whose INTx is not relayed.
     Command,
+    /// Command and Status of a device whose INTx is.
+    CommandIntx,
     /// Cache Line Size, Latency Timer, Header Type, BIST.
     CacheLine,
     /// Base Address Register 0 to 5.
@@ -115,7 +118,7 @@ impl Register {
             // PCI 3.0, 6.2.2 and 6.2.3 (PCIe 5.0, 7.5.1.1.3 and 7.5.1.1.4).
             // Memory decoding and bus mastering are the point of a lease; parity and SERR# only report. I/O is not lent;
             // special cycles, write-and-invalidate, VGA snooping and fast back-to-back are 0 in PCI Express.
-            // INTx has no way to the borrower, and on a shared line would storm the lender: the borrower keeps a bit to
+            // INTx that has no way to the borrower would storm the lender on a shared line: the borrower keeps a bit to
             // play with, the device never gets it cleared.
             // The error bits of Status are the device's; the others say what it is and are in the image.
             Register::Command => Rule {
@@ -126,6 +129,20 @@ impl Register {
                 zero: high(0xffff),
                 force: low(COMMAND_INTX_DISABLE),
             },
+            // With a relay the bit is the borrower's, as far as the lender's `IntxGate` lets it through; and a driver that shares
+            // its line looks at Status to find out who has raised it.
+            Register::CommandIntx => Rule {
+                shadow: 0,
+                through: low(COMMAND_MEMORY
+                    | COMMAND_MASTER
+                    | COMMAND_PARITY
+                    | COMMAND_SERR
+                    | COMMAND_INTX_DISABLE),
+                live: high(STATUS_ERRORS | STATUS_INTERRUPT),
+                clear: high(STATUS_ERRORS),
+                zero: high(0xffff),
+                force: 0,
+            },
 
             // PCI 3.0, 6.2.4 (PCIe 5.0, 7.5.1.1.7 and 7.5.1.1.8): without effect in PCI Express, but drivers write them
             // and read them back.
@@ -134,7 +151,7 @@ impl Register {
                 ..Rule::FIXED
             },
 
-            // PCI 3.0, 6.2.4: a notepad of the operating system's. The pin is fixed to "none".
+            // PCI 3.0, 6.2.4: a notepad of the operating system's. The pin is fixed.
             Register::InterruptLine => Rule {
                 shadow: 0x0000_00ff,
                 ..Rule::FIXED

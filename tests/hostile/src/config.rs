@@ -8,6 +8,7 @@ use devlend_config::{
     present,
     Bar,
     BarFlags,
+    IntxGate,
     Malformed,
     Policy,
     Read,
@@ -64,18 +65,26 @@ pub fn run(bytes: &[u8]) {
         address: address & !(1u64.checked_shl(u32::from(shift)).unwrap_or(1) - 1),
     });
 
-    let mut image = raw.clone();
+    for intx in [false, true] {
+        use_it(&input, &raw, &bars, intx);
+    }
+}
+
+/// Presents the bytes, with INTx relayed or not, and uses the image.
+fn use_it(input: &Input, raw: &[u8], bars: &[Bar; 6], intx: bool) {
+    let size = raw.len();
+    let mut image = raw.to_vec();
     if !input.hostile {
-        match present(&raw, &bars, &mut image) {
+        match present(raw, bars, intx, &mut image) {
             Ok(length) => assert_eq!(length, size),
             Err(Malformed::Bar(_)) => {
-                assert!(check_bars(&bars).is_err());
+                assert!(check_bars(bars).is_err());
                 return;
             }
             Err(_) => return,
         }
         let once = image.clone();
-        assert_eq!(present(&once, &bars, &mut image), Ok(size));
+        assert_eq!(present(&once, bars, intx, &mut image), Ok(size));
         assert_eq!(image, once);
     }
     let policy = match Policy::of(&image) {
@@ -86,6 +95,8 @@ pub fn run(bytes: &[u8]) {
         }
     };
 
+    let mut gate = IntxGate::default();
+    let _ = policy.interrupts(&image);
     for (offset, size, value, device) in input.accesses {
         let offset = offset % 0x1080;
         if policy.read(&image, offset, size) == Read::Peer {
@@ -93,10 +104,11 @@ pub fn run(bytes: &[u8]) {
             assert!(policy.filter_read(offset, size, device) <= limit(size));
             assert!(policy.merge_read(&image, offset, size, device) <= limit(size));
         }
-        if let Write::Peer { value } = policy.write(&mut image, &bars, offset, size, value) {
+        if let Write::Peer { value } = policy.write(&mut image, bars, offset, size, value) {
             assert!(value <= limit(size));
             let admitted = policy.admit_write(offset, size, value, device).unwrap();
             assert!(admitted <= limit(size));
+            assert!(gate.write(offset, size, admitted) <= limit(size));
             // As the borrower meant it: a second time changes nothing but what clears.
             let again = policy.admit_write(offset, size, value, admitted).unwrap();
             assert_eq!(again, admitted);

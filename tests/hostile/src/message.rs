@@ -16,6 +16,7 @@ use devlend_protocol::{
         ConfigWrite,
         DeviceError,
         Image,
+        Interrupt,
         Kind,
         List,
         Offer,
@@ -25,6 +26,7 @@ use devlend_protocol::{
         Prove,
         Revoked,
         TakeBack,
+        Unmask,
         Version,
         VersionReply, //
     },
@@ -157,6 +159,8 @@ pub fn run(bytes: &[u8]) {
         Kind::OfferChanged => again!(OfferChanged, head, bytes),
         Kind::TakeBack => again!(TakeBack, head, bytes),
         Kind::DeviceError => again!(DeviceError, head, bytes),
+        Kind::Interrupt => again!(Interrupt, head, bytes),
+        Kind::Unmask => again!(Unmask, head, bytes),
         Kind::Revoked => {
             again!(Revoked, head, bytes);
             if let Ok(revoked) = body::<Revoked>(bytes) {

@@ -540,6 +540,29 @@ impl Event for DeviceError {
     const KIND: Kind = Kind::DeviceError;
 }
 
+body! { 4,
+    /// The device of the header's epoch has raised INTx. The lender has masked it, and does not send another before an
+    /// [`Unmask`].
+    pub struct Interrupt {
+        /// [`Address`](crate::Address) in the lender.
+        pub address: U32,
+    }
+}
+
+impl Event for Interrupt {
+    const KIND: Kind = Kind::Interrupt;
+}
+
+body! { 0,
+    /// The borrower takes an [`Interrupt`] of the device of the header's epoch: the first, or one more. It comes at once if the
+    /// device raises INTx all along.
+    pub struct Unmask {}
+}
+
+impl Event for Unmask {
+    const KIND: Kind = Kind::Unmask;
+}
+
 body! { 16,
     /// May come with [`Status::NoSpace`](crate::Status::NoSpace).
     pub struct NoSpaceDetail {

@@ -34,6 +34,10 @@ pub enum Kind {
     TakeBack = 34,
     /// Event: the device has reported an error.
     DeviceError = 35,
+    /// Event: the device has raised INTx, and was masked.
+    Interrupt = 36,
+    /// Event, of the borrower's: the device may raise INTx again.
+    Unmask = 37,
 }
 
 impl Kind {
@@ -41,7 +45,12 @@ impl Kind {
     pub const fn is_event(self) -> bool {
         matches!(
             self,
-            Kind::OfferChanged | Kind::Revoked | Kind::TakeBack | Kind::DeviceError
+            Kind::OfferChanged
+                | Kind::Revoked
+                | Kind::TakeBack
+                | Kind::DeviceError
+                | Kind::Interrupt
+                | Kind::Unmask
         )
     }
 }
@@ -73,6 +82,8 @@ impl TryFrom<u16> for Kind {
             33 => Kind::Revoked,
             34 => Kind::TakeBack,
             35 => Kind::DeviceError,
+            36 => Kind::Interrupt,
+            37 => Kind::Unmask,
             _ => return Err(value),
         })
     }
@@ -82,7 +93,7 @@ impl TryFrom<u16> for Kind {
 mod tests {
     use super::*;
 
-    const TABLE: [(Kind, u16, bool); 14] = [
+    const TABLE: [(Kind, u16, bool); 16] = [
         (Kind::Version, 1, false),
         (Kind::List, 2, false),
         (Kind::Open, 3, false),
@@ -97,6 +108,8 @@ mod tests {
         (Kind::Revoked, 33, true),
         (Kind::TakeBack, 34, true),
         (Kind::DeviceError, 35, true),
+        (Kind::Interrupt, 36, true),
+        (Kind::Unmask, 37, true),
     ];
 
     #[test]

@@ -94,9 +94,10 @@ fn every_body_is_pinned() {
     fields!(Revoked: 5, address @ 0 + 4, reason @ 4 + 1);
     fields!(TakeBack: 8, address @ 0 + 4, seconds @ 4 + 4);
     fields!(DeviceError: 4, address @ 0 + 4);
+    fields!(Interrupt: 4, address @ 0 + 4);
     fields!(NoSpaceDetail: 16, needed @ 0 + 8, available @ 8 + 8);
     assert_eq!(
-        size_of::<Empty>() + size_of::<Reset>() + size_of::<Clunk>(),
+        size_of::<Empty>() + size_of::<Reset>() + size_of::<Clunk>() + size_of::<Unmask>(),
         0
     );
 }
@@ -127,10 +128,12 @@ fn requests_and_events_have_their_kinds() {
             OfferChanged::KIND,
             Revoked::KIND,
             TakeBack::KIND,
-            DeviceError::KIND
+            DeviceError::KIND,
+            Interrupt::KIND,
+            Unmask::KIND
         ]
         .map(u16::from),
-        [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 32, 33, 34, 35]
+        [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 32, 33, 34, 35, 36, 37]
     );
 }
 
@@ -474,6 +477,8 @@ proptest! {
         round_trip::<Revoked>(&bytes, &head(Kind::Revoked))?;
         round_trip::<TakeBack>(&bytes, &head(Kind::TakeBack))?;
         round_trip::<DeviceError>(&bytes, &head(Kind::DeviceError))?;
+        round_trip::<Interrupt>(&bytes, &head(Kind::Interrupt))?;
+        round_trip::<Unmask>(&bytes, &head(Kind::Unmask))?;
         round_trip::<NoSpaceDetail>(&bytes, &head(Kind::Open))?;
         // The largest there can be.
         round_trip::<[u8; MAX_BODY]>(&bytes, &head(Kind::Image))?;

@@ -158,6 +158,34 @@ fn command_in_steps() {
 }
 
 #[test]
+fn with_a_relay_intx_is_the_devices() {
+    let (mut image, policy) = offered_with(&nvme(), true);
+    let peer = |value| Write::Peer { value };
+    let mut step = |size, value| write(&policy, &mut image, COMMAND, size, value);
+    assert_eq!(step(2, 0x0106), (Write::Done, 0x0106), "as it is");
+    assert_eq!(step(2, 0x0506), (peer(0x0506), 0x0506), "disabled");
+    assert_eq!(step(1, 0x06), (Write::Done, 0x0506), "not of that byte");
+    assert_eq!(step(2, 0x0106), (peer(0x0106), 0x0106), "and enabled");
+    // Status says whether an interrupt is pending, and is not written.
+    assert_eq!(policy.read(&image, STATUS, 2), Read::Peer);
+    assert_eq!(policy.read(&image, STATUS, 1), Read::Peer);
+    assert_eq!(policy.read(&image, COMMAND, 2), Read::Shadow(0x0106));
+    assert!(policy.admit_read(STATUS, 1));
+    assert_eq!(policy.filter_read(STATUS, 2, 0xffff), 0xf908);
+    assert_eq!(policy.merge_read(&image, STATUS, 2, 0x0008), 0x0018);
+    assert_eq!(
+        policy.write(&mut image, &nvme().bars, STATUS, 2, 0x0008),
+        Write::Done
+    );
+    assert_eq!(
+        policy.admit_write(COMMAND, 2, 0x0006, 0xffff),
+        Some(0xffff & !0x0546 | 0x0006)
+    );
+    assert_eq!(policy.admit_write(COMMAND, 2, 0x0406, 0), Some(0x0406));
+    assert_eq!(policy.admit_write(STATUS, 1, 0xff, 0xff), None);
+}
+
+#[test]
 fn clearing_always_goes_to_the_device() {
     let (mut image, policy) = offered(&nvme());
     let shadow = image.clone();

@@ -5,6 +5,7 @@
 use super::*;
 use crate::{
     test_device::{
+        get16,
         igb,
         nvme, //
     },
@@ -87,6 +88,22 @@ fn igb_down_to_the_last_byte() {
 }
 
 #[test]
+fn a_pin_is_there_if_it_is_relayed() {
+    for (pin, shown) in [(0, 0), (1, 1), (2, 1), (3, 1), (4, 1), (0xff, 1)] {
+        let mut space = nvme();
+        space.put8(0x3d, pin);
+        let without = image_with(&space, false).unwrap();
+        let with = image_with(&space, true).unwrap();
+        assert_eq!((without[0x3d], with[0x3d]), (0, shown));
+        // The line is a notepad, and starts empty; Status is asked for; and what has a pin is not disabled.
+        assert_eq!((with[0x3c], with[0x06] & 0x08), (0, 0));
+        let command = |image: &[u8]| get16(image, 0x04);
+        assert_eq!(command(&without), 0x0506);
+        assert_eq!(command(&with), if shown == 0 { 0x0506 } else { 0x0106 });
+    }
+}
+
+#[test]
 fn a_conventional_device_has_256_bytes() {
     let image = image(&igb().conventional()).unwrap();
     assert_eq!(image.len(), 256);
@@ -103,9 +120,11 @@ fn what_comes_out_can_be_taken_in() {
 #[test]
 fn presenting_an_image_changes_nothing_more() {
     for mut space in [nvme(), igb(), igb().conventional()] {
-        let once = image(&space).unwrap();
-        space.bytes.clone_from(&once);
-        assert_eq!(image(&space).unwrap(), once);
+        for intx in [true, false] {
+            let once = image_with(&space, intx).unwrap();
+            space.bytes.clone_from(&once);
+            assert_eq!(image_with(&space, intx).unwrap(), once);
+        }
     }
 }
 
@@ -131,11 +150,14 @@ fn refused_spaces() {
     let space = nvme();
     let mut short = [0; 4095];
     assert_eq!(
-        present(&space.bytes, &space.bars, &mut short),
+        present(&space.bytes, &space.bars, true, &mut short),
         Err(Malformed::Size(4095))
     );
     let mut long = [0xaa; 5000];
-    assert_eq!(present(&space.bytes, &space.bars, &mut long), Ok(4096));
+    assert_eq!(
+        present(&space.bytes, &space.bars, true, &mut long),
+        Ok(4096)
+    );
     assert_eq!(long[4096..], [0xaa; 904]);
 }
 
@@ -148,6 +170,9 @@ fn the_borrower_refuses_what_present_does_not_make() {
         Policy::of(&image).map(|_| ())
     };
     assert_eq!(with(0x0e, 0x80), Err(Malformed::HeaderType(0x80)));
+    assert_eq!(with(0x3d, 1), Ok(()));
+    assert_eq!(with(0x3d, 2), Err(Malformed::Pin(2)));
+    assert_eq!(with(0x3d, 0xff), Err(Malformed::Pin(0xff)));
     assert_eq!(with(0x0e, 1), Err(Malformed::HeaderType(1)));
     // 0x40 -> 0x80 -> 0x60 -> 0x80.
     assert_eq!(with(0x61, 0x80), Err(Malformed::Loop(0x80)));
@@ -317,18 +342,19 @@ pub(super) fn any_raw() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     /// Whatever the device reads as: it ends, and what is made of it is something the borrower takes.
     #[test]
-    fn images_of_arbitrary_spaces(raw in any_raw(), bars in any_bars()) {
+    fn images_of_arbitrary_spaces(raw in any_raw(), bars in any_bars(), intx: bool) {
         let mut out = vec![0xaa; raw.len()];
-        let Ok(size) = present(&raw, &bars, &mut out) else { return Ok(()) };
+        let Ok(size) = present(&raw, &bars, intx, &mut out) else { return Ok(()) };
         prop_assert_eq!(size, raw.len());
         prop_assert!(Policy::of(&out).is_ok(), "{:?}", Policy::of(&out));
 
         // Never shown, whatever the device says.
         prop_assert_eq!(out[0x04] & 1, 0, "I/O decoding");
         prop_assert_eq!(out[0x0e], 0, "header type");
-        for hidden in [0x0f..0x10, 0x28..0x2c, 0x30..0x34, 0x35..0x3e] {
+        for hidden in [0x0f..0x10, 0x28..0x2c, 0x30..0x34, 0x35..0x3d] {
             prop_assert!(out[hidden].iter().all(|&byte| byte == 0));
         }
+        prop_assert_eq!(out[0x3d], u8::from(intx && raw[0x3d] != 0), "interrupt pin");
         // Only known capabilities in the list, and it ends; nothing beside them.
         let mut covered = vec![false; 256];
         covered[..0x40].fill(true);
@@ -374,7 +400,7 @@ proptest! {
         });
         if crate::check_bars(&bars).is_ok() {
             let mut out = vec![0; 4096];
-            prop_assert!(present(&nvme().bytes, &bars, &mut out).is_ok());
+            prop_assert!(present(&nvme().bytes, &bars, false, &mut out).is_ok());
         }
     }
 }

@@ -15,7 +15,8 @@ use crate::{
         igb,
         nvme, //
     },
-    Bar, //
+    Bar,
+    IntxGate, //
 };
 use proptest::prelude::*;
 
@@ -61,12 +62,24 @@ struct Pair {
     policy: Policy,
     image: Vec<u8>,
     bars: [Bar; 6],
+    /// The lender's, if it relays INTx.
+    gate: Option<IntxGate>,
 }
 
 impl Pair {
     fn new(space: &Space, express: usize) -> Self {
-        let (image, policy) = offered(space);
+        Self::with(space, express, None)
+    }
+
+    fn with(space: &Space, express: usize, gate: Option<IntxGate>) -> Self {
+        let (image, policy) = offered_with(space, gate.is_some());
+        let mut space = space.clone();
+        if gate.is_some() {
+            // The lender begins a lease with the device masked.
+            space.bytes[5] |= 0x04;
+        }
         Self {
+            gate,
             device: Device {
                 bytes: space.bytes.clone(),
                 clearing: vec![6, 7, express + 0xa, express + 0xb],
@@ -90,6 +103,10 @@ impl Pair {
                     .policy
                     .admit_write(offset, size, value, current)
                     .expect("the lender admits what the borrower forwards");
+                let value = match &mut self.gate {
+                    Some(gate) => gate.write(offset, size, value),
+                    None => value,
+                };
                 self.device.write(offset, size, value);
                 true
             }
@@ -186,7 +203,13 @@ fn check(
         prop_assert!(reached || pair.device.bytes[..WRITABLE] == before);
 
         in_bounds(&first, &pair.device.bytes, reachable)?;
-        // Bits that are written through are the same on both sides; INTx disable and cleared bits are not of them.
+        // Bits that are written through are the same on both sides; INTx disable and cleared bits are not of them. With a relay
+        // INTx disable is the borrower's in a gate that is open, else set.
+        if let Some(gate) = &pair.gate {
+            let (shadow, device) = (pair.image[0x05] & 0x04, pair.device.bytes[0x05] & 0x04);
+            prop_assert_eq!(device == 0, gate.is_open());
+            prop_assert!(shadow == 0 || device != 0);
+        }
         for &(at, bits) in reachable {
             let bits = match at {
                 0x05 => bits & !0x04,
@@ -226,6 +249,21 @@ proptest! {
     }
 
     #[test]
+    fn relayed_intx_stays_in_bounds(
+        steps in prop::collection::vec(access(), 1..60),
+        unmasked: bool,
+    ) {
+        let mut gate = IntxGate::default();
+        let mut pair = Pair::with(&nvme(), 0x80, Some(gate));
+        if unmasked {
+            gate.unmask();
+            pair.gate = Some(gate);
+            pair.device.bytes[5] &= !0x04;
+        }
+        check(pair, &reachable(0x80, None, 0x40), &steps)?;
+    }
+
+    #[test]
     fn igb_stays_in_bounds(steps in prop::collection::vec(access(), 1..60)) {
         check(Pair::new(&igb(), 0xa0), &reachable(0xa0, Some(0x50), 0x70), &steps)?;
     }
@@ -262,11 +300,12 @@ proptest! {
         steps in prop::collection::vec((any::<u16>(), any::<u8>(), any::<u32>(), any::<u32>()), 0..20),
         aligned in prop::collection::vec((access(), any::<u32>()), 0..40),
         hostile: bool,
+        intx: bool,
     ) {
         let mut image = vec![0; raw.len()];
         if hostile {
             image.copy_from_slice(&raw);
-        } else if present(&raw, &bars, &mut image).is_err() {
+        } else if present(&raw, &bars, intx, &mut image).is_err() {
             return Ok(());
         }
         let Ok(policy) = Policy::of(&image) else { return Ok(()) };

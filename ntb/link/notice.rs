@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Events that must not get lost.
+//!
+//! Interrupts are raised and unmasked where nobody can wait for room in the peer's ring, and one that got lost would be the last of
+//! its device. So an event that finds the ring full stays due, and a work item tries again until there is room.
+
+use super::Link;
+use devlend_protocol::{
+    Interrupt,
+    Unmask, //
+};
+use kernel::{
+    impl_has_work, new_work,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+    workqueue::{
+        Work,
+        WorkItem, //
+    },
+};
+
+/// Between two tries while the ring is full.
+const RETRY: Delta = Delta::from_millis(1);
+
+/// No lease has this epoch.
+const NONE: u32 = 0;
+
+/// What a notice says. Said twice, it means no more than once.
+#[derive(Clone, Copy)]
+pub enum Signal {
+    /// The lender's device at that address has raised INTx.
+    Interrupt {
+        /// The device.
+        address: u32,
+    },
+    /// The borrower takes one more interrupt.
+    Unmask,
+}
+
+/// One event about one device, sent as often as it is due.
+#[pin_data]
+pub struct Notice {
+    link: Arc<Link>,
+    signal: Signal,
+    /// Epoch of the lease it is due for.
+    due: Atomic<u32>,
+    over: Atomic<bool>,
+    #[pin]
+    work: Work<Notice>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Notice { self.work }
+}
+
+impl Notice {
+    /// A notice for the peer at the other end of a link; not due yet.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new(link: Arc<Link>, signal: Signal) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                link,
+                signal,
+                due: Atomic::new(NONE),
+                over: Atomic::new(false),
+                work <- new_work!("devlend_notice"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Sends the event, now or as soon as there is room for it; it is forgotten when the session ends. For any context, hard
+    /// interrupts too.
+    pub fn send(self: &Arc<Self>, epoch: u32) {
+        self.due.store(epoch, Relaxed);
+        self.try_send();
+    }
+
+    /// From here on nothing is sent any more, but for what is just being sent. Does not sleep.
+    pub fn cancel(&self) {
+        self.over.store(true, Relaxed);
+    }
+
+    fn try_send(self: &Arc<Self>) {
+        let epoch = self.due.xchg(NONE, Relaxed);
+        if epoch == NONE || self.over.load(Relaxed) {
+            return;
+        }
+        // With the session locked: before it ends the queue is not drained.
+        let when_full = || {
+            // Unless it is due for another lease by now.
+            let _ = self.due.cmpxchg(NONE, epoch, Relaxed);
+            let _ = self.link.queue.enqueue(self.clone());
+        };
+        // Without a session there is no lease either.
+        let _ = match self.signal {
+            Signal::Interrupt { address } => {
+                let event = Interrupt {
+                    address: address.into(),
+                };
+                self.link.notify_or(epoch, &event, when_full)
+            }
+            Signal::Unmask => self.link.notify_or(epoch, &Unmask {}, when_full),
+        };
+    }
+}
+
+impl WorkItem for Notice {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        fsleep(RETRY);
+        this.try_send();
+    }
+}
