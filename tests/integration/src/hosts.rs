@@ -20,6 +20,7 @@ mod dma_modes;
 mod events;
 mod faults;
 mod isolation;
+mod intx;
 mod keepalive;
 mod keys;
 mod lend_errors;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         many_devices::CASES,
         isolation::CASES,
         table::CASES,
+        intx::CASES,
         three_hosts::CASES,
         bad_peer::CROWDS,
         allowed::CASES,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use devlend_protocol::{
-    encode_request, Address, Clunk, Open, Request, Revoked, TakeBack, SLOT_SIZE,
+    encode_request, Address, Clunk, Interrupt, Open, Request, Revoked, TakeBack, Unmask, SLOT_SIZE,
 };
 
 use super::list;
@@ -29,10 +29,12 @@ pub fn run(session: &mut Session, device: Address, mut rng: fastrand::Rng) -> Re
     while start.elapsed() < LONGEST && (sent % 64 != 0 || !Path::new(STOP).exists()) {
         // The ring is kept full: each time there is room it is filled.
         session.wait_room()?;
-        match rng.u8(0..8) {
+        match rng.u8(0..10) {
             0 => session.notify(rng.u32(..), &Revoked::default())?,
             1 => session.notify(rng.u32(..), &TakeBack::default())?,
             2 => request(session, rng.u32(..), &Clunk {})?,
+            8 => session.notify(rng.u32(..), &Unmask {})?,
+            9 => session.notify(rng.u32(..), &Interrupt::default())?,
             3 => {
                 let open = Open {
                     address: (u32::from(device) ^ 1 << 31).into(),

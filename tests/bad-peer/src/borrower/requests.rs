@@ -93,11 +93,13 @@ const REQUESTS: [(Kind, u16); 8] = [
     (Kind::Reset, 0),
     (Kind::Clunk, 0),
 ];
-const EVENTS: [Kind; 4] = [
+const EVENTS: [Kind; 6] = [
     Kind::OfferChanged,
     Kind::Revoked,
     Kind::TakeBack,
     Kind::DeviceError,
+    Kind::Interrupt,
+    Kind::Unmask,
 ];
 
 pub fn run(session: &mut Session, rng: fastrand::Rng) -> Result<()> {

@@ -3,7 +3,9 @@
 //! Events about what is not there; and the same event more than once about what is.
 
 use anyhow::Result;
-use devlend_protocol::{DeviceError, OfferChanged, Revoked, TakeBack, HEADER_SIZE, NO_TAG};
+use devlend_protocol::{
+    DeviceError, Interrupt, OfferChanged, Revoked, TakeBack, Unmask, HEADER_SIZE, NO_TAG,
+};
 
 use super::{address, device, told, Lender};
 use crate::session::Session;
@@ -34,7 +36,7 @@ impl Events {
     /// Bytes that are no event that the host knows.
     fn none(&mut self, session: &mut Session) -> Result<()> {
         let rng = &mut self.rng;
-        let kind = [0, 2, 8, 31, 32, 33, 34, 35, 36, u16::MAX][rng.usize(0..10)];
+        let kind = [0, 2, 8, 31, 32, 33, 34, 35, 36, 37, 38, u16::MAX][rng.usize(0..12)];
         let length = rng.u16(9..64);
         let mut slot = vec![0; HEADER_SIZE + usize::from(length)];
         rng.fill(&mut slot);
@@ -91,7 +93,7 @@ impl Lender for Events {
             1 => (rng.u32(..) | 1, here),
             _ => (rng.u32(..), epoch),
         };
-        match rng.u8(0..6) {
+        match rng.u8(0..9) {
             0 => {
                 let event = Revoked {
                     address: at.into(),
@@ -108,8 +110,17 @@ impl Lender for Events {
             }
             2 => session.notify(epoch, &OfferChanged { address: at.into() }),
             3 => session.notify(epoch, &DeviceError { address: at.into() }),
+            4 => session.notify(epoch, &Interrupt { address: at.into() }),
+            5 => session.notify(epoch, &Unmask {}),
+            // Nobody waits for an interrupt of it: it has no pin.
+            6 => session.notify(
+                here,
+                &Interrupt {
+                    address: here.into(),
+                },
+            ),
             // Of this there may be any number.
-            4 => session.notify(
+            7 => session.notify(
                 here,
                 &DeviceError {
                     address: here.into(),
