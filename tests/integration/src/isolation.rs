@@ -78,8 +78,7 @@ fn field(setting: &Setting) -> Result<Field> {
 fn an_iommu_blocks_dma_into_the_lender() -> Result<()> {
     let mut field = field(&LENDER_IOMMU)?;
     let address = field.slots[0].address(EDU.place, field.hosts.bed.host("lender")?)?;
-    let short = address.trim_start_matches("0000:");
-    let fault = format!("Request device [{short}] fault addr {SPARE_ADDRESS:#x}");
+    let fault = format!("Request device [{address}] fault addr {SPARE_ADDRESS:#x}");
     field.hosts.provoke(&fault);
     field.judge("isolation::iommu", |pair, _| {
         let (bytes, log) = attack(pair, &address, "iommu")?;
