@@ -21,9 +21,11 @@ mod malformed;
 pub mod msi;
 mod policy;
 mod present;
+mod refresh;
 mod register;
 mod regs;
 mod saved;
+mod virtual_function;
 
 #[cfg(test)]
 mod test_device;
@@ -45,7 +47,8 @@ pub use self::{
         Write, //
     },
     present::present,
-    saved::Saved, //
+    saved::Saved,
+    virtual_function::VirtualFunction, //
 };
 
 /// Size of a conventional configuration space, bytes.

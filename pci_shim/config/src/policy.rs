@@ -239,14 +239,17 @@ impl Policy {
             .is_some_and(|value| value & bits != 0)
     }
 
-    /// Offset of each dword that has bits written through, ascending, and those bits.
-    pub(crate) fn written_through(&self) -> impl DoubleEndedIterator<Item = (u16, u32)> + '_ {
+    /// Offset of each dword that has `bits` of a kind, ascending, and those bits.
+    pub(crate) fn dwords_with<'a>(
+        &'a self,
+        bits: impl Fn(Rule) -> u32 + 'a,
+    ) -> impl DoubleEndedIterator<Item = (u16, u32)> + 'a {
         self.registers
             .iter()
             .enumerate()
             // CAST: below 256.
-            .map(|(dword, register)| ((dword * 4) as u16, register.rule().through))
-            .filter(|&(_, through)| through != 0)
+            .map(move |(dword, register)| ((dword * 4) as u16, bits(register.rule())))
+            .filter(|&(_, bits)| bits != 0)
     }
 
     fn rule(&self, lane: &Lane) -> Rule {

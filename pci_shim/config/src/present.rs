@@ -71,8 +71,8 @@ use crate::{
 };
 
 /// Makes the image of a device: `raw` is what the device reads as (256 or 4096 bytes), `bars` its memory base address
-/// registers (an I/O one counts as absent), `intx` whether its INTx is relayed. Returns the size of the image, which is that of
-/// `raw`; `out` may be longer.
+/// registers (an I/O one counts as absent), `intx` whether its INTx is relayed. What a virtual function leaves out is to be
+/// [completed](crate::VirtualFunction::complete). Returns the size of the image, which is that of `raw`; `out` may be longer.
 ///
 /// - Ids, class, subsystem ids as they are. The function stands alone: no multi-function bit.
 /// - Base address registers hold the lender's bus addresses. No I/O, no expansion ROM, no CardBus pointer, no BIST:
@@ -103,7 +103,8 @@ pub fn present(
     let Some(out) = out.get_mut(..size) else {
         return Err(Malformed::Size(out_size));
     };
-    if get16(raw, VENDOR_ID) == Some(0xffff) {
+    // Command and Status have bits that are always 0: all ones mean, of a virtual function too, that nobody answers.
+    if get16(raw, VENDOR_ID) == Some(0xffff) || get32(raw, COMMAND) == Some(u32::MAX) {
         return Err(Malformed::Absent);
     }
     let header_type = get8(raw, HEADER_TYPE).unwrap_or(0) & HEADER_TYPE_MASK;

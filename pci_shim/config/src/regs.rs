@@ -15,6 +15,7 @@ pub(crate) const STATUS_INTERRUPT: u16 = 1 << 3;
 pub(crate) const STATUS_CAP_LIST: u16 = 1 << 4;
 /// Parity and abort bits, all cleared by writing 1.
 pub(crate) const STATUS_ERRORS: u16 = 0xf900;
+pub(crate) const CLASS_REVISION: usize = 0x08;
 pub(crate) const CACHE_LINE_SIZE: usize = 0x0c;
 pub(crate) const HEADER_TYPE: usize = 0x0e;
 pub(crate) const HEADER_TYPE_MASK: u8 = 0x7f;

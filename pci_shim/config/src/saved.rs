@@ -21,8 +21,9 @@ impl Policy {
     /// that has set them up; and the borrower does not write again what its shadow says is there.
     pub fn save(&self, mut read: impl FnMut(u16) -> u32) -> Saved {
         let mut saved = Saved::default();
+        let written = self.dwords_with(|rule| rule.through);
         // What enables comes last: Message Control has the lowest offset of MSI, Command the lowest of all.
-        for (place, (at, through)) in saved.dwords.iter_mut().zip(self.written_through().rev()) {
+        for (place, (at, through)) in saved.dwords.iter_mut().zip(written.rev()) {
             *place = Some((at, read(at) & through));
         }
         saved

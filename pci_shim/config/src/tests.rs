@@ -4,6 +4,9 @@ mod access;
 mod capabilities;
 mod image;
 mod model;
+mod named;
+mod refresh;
+mod virtual_function;
 
 use crate::{
     present,
