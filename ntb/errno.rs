@@ -26,6 +26,11 @@ pub fn eprotonosupport() -> Error {
     new(devlend_bindings::EPROTONOSUPPORT)
 }
 
+/// `EOPNOTSUPP`: it cannot be done with that.
+pub fn eopnotsupp() -> Error {
+    new(devlend_bindings::EOPNOTSUPP)
+}
+
 /// `ENOKEY`: no such key.
 pub fn enokey() -> Error {
     new(devlend_bindings::ENOKEY)

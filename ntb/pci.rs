@@ -27,6 +27,7 @@ use core::ptr::NonNull;
 
 mod errors;
 mod intx;
+mod iov;
 
 pub use errors::{
     handle_errors,
@@ -39,6 +40,12 @@ pub use intx::{
     set_intx,
     IntxHandler,
     IntxLine, //
+};
+pub use iov::{
+    virtual_function,
+    virtual_functions,
+    with_physical_locked,
+    Assigned, //
 };
 
 /// Number of standard BARs.
@@ -148,6 +155,25 @@ pub fn read_config(device: &Device, offset: u16, size: u8) -> u32 {
     }
 }
 
+/// Reads the dword at `offset` as a program does: not while the device is being reset, for which it waits. All ones if the
+/// device is gone. Sleeps.
+pub fn read_config_patiently(device: &Device, offset: u16) -> u32 {
+    let mut value = !0;
+    // SAFETY: As in `read_config`.
+    let _ = unsafe {
+        bindings::pci_user_read_config_dword(raw(device), c_int::from(offset), &mut value)
+    };
+    value
+}
+
+/// Whether the function itself answers, which may be a virtual one: it has no vendor id.
+pub fn answers(device: &Device) -> bool {
+    // Command and Status have bits that are always 0.
+    const COMMAND: u16 = 4;
+
+    read_config(device, COMMAND, 4) != !0
+}
+
 /// Writes configuration space; sizes other than 1, 2 and 4 write nothing.
 pub fn write_config(device: &Device, offset: u16, size: u8, value: u32) {
     let at = c_int::from(offset);
@@ -163,37 +189,51 @@ pub fn write_config(device: &Device, offset: u16, size: u8, value: u32) {
     }
 }
 
-/// The memory BARs by number; I/O BARs and empty ones have size zero. Addresses are bus addresses.
+/// Flags, size and bus address of a BAR.
+fn bar(device: &Device, index: usize) -> (u32, u64, u64) {
+    // CAST: At most five; and the flags that are looked at are in the low half.
+    let (index, raw) = (index as c_int, raw(device));
+    // SAFETY: `device` is a valid `struct pci_dev`, and `index` is a standard BAR.
+    unsafe {
+        (
+            bindings::pci_resource_flags(raw, index) as u32,
+            bindings::pci_resource_len(raw, index),
+            bindings::pci_bus_address(raw, index),
+        )
+    }
+}
+
+/// The memory BARs by number; I/O BARs, empty ones and those without an address have size zero. Addresses are bus addresses.
 pub fn bars(device: &Device) -> [Bar; BARS] {
     core::array::from_fn(|index| {
-        // CAST: At most five.
-        let index = index as c_int;
-        // SAFETY: `device` is a valid `struct pci_dev`, and `index` is a standard BAR.
-        let (flags, size, address) = unsafe {
-            (
-                bindings::pci_resource_flags(raw(device), index),
-                bindings::pci_resource_len(raw(device), index),
-                bindings::pci_bus_address(raw(device), index),
-            )
-        };
-        if flags & bindings::IORESOURCE_MEM as usize == 0
-            || flags & bindings::IORESOURCE_UNSET as usize != 0
-        {
+        let (flags, size, address) = bar(device, index);
+        if flags & bindings::IORESOURCE_MEM == 0 || flags & bindings::IORESOURCE_UNSET != 0 {
             return Bar::default();
         }
         let mut kind = BarFlags::empty();
-        kind.set(
-            BarFlags::MEM64,
-            flags & bindings::IORESOURCE_MEM_64 as usize != 0,
-        );
+        kind.set(BarFlags::MEM64, flags & bindings::IORESOURCE_MEM_64 != 0);
         kind.set(
             BarFlags::PREFETCH,
-            flags & bindings::IORESOURCE_PREFETCH as usize != 0,
+            flags & bindings::IORESOURCE_PREFETCH != 0,
         );
         Bar {
             size,
             flags: kind,
             address,
+        }
+    })
+}
+
+/// The BARs that there are, but not in [`bars`], by number, and why.
+pub fn hidden_bars(device: &Device) -> impl Iterator<Item = (usize, &'static str)> + '_ {
+    (0..BARS).filter_map(|index| {
+        let (flags, ..) = bar(device, index);
+        if flags & bindings::IORESOURCE_IO != 0 {
+            Some((index, "it is of I/O ports"))
+        } else if flags & bindings::IORESOURCE_UNSET != 0 {
+            Some((index, "there was no room for it"))
+        } else {
+            None
         }
     })
 }

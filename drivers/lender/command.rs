@@ -7,7 +7,7 @@ use crate::{
         self,
         Lending, //
     },
-    events,
+    eligible, events,
     previous::Previous,
     registry, serve,
     watch::{
@@ -89,8 +89,10 @@ pub(crate) fn lend(commands: &Commands, line: &[u8]) -> Result {
         );
         return Err(ENXIO);
     }
-    let accept_unsafe = words.contains(LendWords::UNSAFE);
+
     // What can be known without taking the device from its driver.
+    eligible::check(&device)?;
+    let accept_unsafe = words.contains(LendWords::UNSAFE);
     if !accept_unsafe && !pci::can_be_confined(&device) {
         driver::refuse_unsafe(&device);
         return Err(EPERM);

@@ -6,6 +6,7 @@
 
 use crate::{
     attributes,
+    eligible,
     events,
     offer::Offer,
     previous::Previous,
@@ -33,7 +34,10 @@ use kernel::{
     },
     try_init, //
 };
-use ntb::shown::Shown;
+use ntb::{
+    pci::Assigned,
+    shown::Shown, //
+};
 
 /// Name of the driver.
 pub(crate) const NAME: &CStr = c"devlend_lender";
@@ -84,7 +88,7 @@ pub(crate) fn bind(device: &pci::Device, lending: Lending) -> Result {
         lending,
         refusal: None,
     });
-    let attached = ntb::pci::attach_driver(device);
+    let attached = ntb::pci::with_physical_locked(device, || ntb::pci::attach_driver(device));
     let wish = WISH.lock().take();
 
     if let Some(refusal) = wish.and_then(|wish| wish.refusal) {
@@ -104,7 +108,13 @@ kernel::pci_device_table!(
 
 /// A bound device; what there is to know about it is in the registry.
 pub(crate) struct LenderDriver {
+    taken: Taken,
+}
+
+struct Taken {
     address: Address,
+    /// Goes when the device has been given back.
+    _assigned: Option<Assigned>,
 }
 
 impl pci::Driver for LenderDriver {
@@ -118,17 +128,17 @@ impl pci::Driver for LenderDriver {
     ) -> impl PinInit<Self, Error> + 'bound {
         // The offer is made when there is memory for what is initialised: nothing can fail after it.
         try_init!(Self {
-            address: take(device)?,
+            taken: take(device)?,
         }? Error)
     }
 
     fn unbind<'bound>(device: &'bound pci::Device<Core<'_>>, this: Pin<&Self>) {
-        give_back(device, this.address);
+        give_back(device, this.taken.address);
     }
 }
 
 /// Takes the device if a command wishes so, and tells the command why not.
-fn take(device: &pci::Device<Core<'_>>) -> Result<Address> {
+fn take(device: &pci::Device<Core<'_>>) -> Result<Taken> {
     let address = ntb::pci::address(device);
     let wished = WISH
         .lock()
@@ -143,11 +153,17 @@ fn take(device: &pci::Device<Core<'_>>) -> Result<Address> {
         return Err(EPERM);
     };
 
-    let offered = offer(device, lending);
-    if let (Err(error), Some(wish)) = (&offered, WISH.lock().as_mut()) {
+    let taken = Assigned::new(device).and_then(|assigned| {
+        offer(device, lending)?;
+        Ok(Taken {
+            address,
+            _assigned: assigned,
+        })
+    });
+    if let (Err(error), Some(wish)) = (&taken, WISH.lock().as_mut()) {
         wish.refusal = Some(*error);
     }
-    offered.map(|()| address)
+    taken
 }
 
 /// Resets the device and offers it.
@@ -158,6 +174,8 @@ fn offer(device: &pci::Device<Core<'_>>, lending: Lending) -> Result {
         accept_unsafe,
         audience,
     } = lending;
+    // Again, now that nobody else can change it.
+    eligible::check(device)?;
     let isolation = isolation(device, accept_unsafe)?;
 
     ntb::pci::handle_errors::<LenderDriver>(device);
@@ -199,6 +217,7 @@ fn offer(device: &pci::Device<Core<'_>>, lending: Lending) -> Result {
         isolation.as_str(),
         Shown(audience)
     );
+    eligible::tell_hidden_bars(device);
     events::offer(device, address, "offer-added");
     Ok(())
 }

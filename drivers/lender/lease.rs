@@ -4,6 +4,7 @@
 //! space.
 
 use crate::{
+    config,
     intx::Relay,
     offer::Offer, //
 };
@@ -132,17 +133,10 @@ fn unusable(offer: &Offer, link: &Link, malformed: devlend_config::Malformed) ->
 
 /// Reads the device's configuration space, and makes of it what a borrower sees.
 fn image(offer: &Offer, link: &Link, intx: bool) -> Result<KVec<u8>, Status> {
-    let size = pci::config_size(&offer.device);
-    let buffer = || KVec::from_elem(0u8, size, GFP_KERNEL).map_err(|_| Status::Io);
-
-    let mut raw = buffer()?;
-    for (index, bytes) in raw.chunks_exact_mut(4).enumerate() {
-        // CAST: Offsets are below 4096.
-        let value = pci::read_config(&offer.device, (index * 4) as u16, 4);
-        bytes.copy_from_slice(&value.to_le_bytes());
-    }
-    let mut image = buffer()?;
-    present(&raw, &offer.bars, intx, &mut image)
+    let space = config::whole(&offer.device, |device, at| pci::read_config(device, at, 4))
+        .map_err(|_| Status::Io)?;
+    let mut image = KVec::from_elem(0u8, space.len(), GFP_KERNEL).map_err(|_| Status::Io)?;
+    present(&space, &offer.bars, intx, &mut image)
         .map_err(|malformed| unusable(offer, link, malformed))?;
     Ok(image)
 }

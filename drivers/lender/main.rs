@@ -11,7 +11,11 @@ mod attributes;
 #[deny(unsafe_code)]
 mod command;
 #[deny(unsafe_code)]
+mod config;
+#[deny(unsafe_code)]
 mod driver;
+#[deny(unsafe_code)]
+mod eligible;
 #[deny(unsafe_code)]
 mod errors;
 #[deny(unsafe_code)]

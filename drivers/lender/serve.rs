@@ -401,14 +401,11 @@ fn config_write(offer: &mut Offer, request: &mut Incoming<'_>) -> Result<(), Sta
     Ok(())
 }
 
-/// What a register holds; a device that answers with all ones is asked for its vendor id, to see whether it is there.
+/// What a register holds; a device that answers with all ones is asked for more, to see whether it is there.
 fn present_value(offer: &Offer, offset: u16, size: u8) -> Result<u32, Status> {
-    const VENDOR_ID: u16 = 0;
-    const NOBODY: u32 = 0xffff;
-
     let value = pci::read_config(&offer.device, offset, size);
     let is_ones = value.trailing_ones() >= u32::from(size).saturating_mul(8);
-    if is_ones && pci::read_config(&offer.device, VENDOR_ID, 2) == NOBODY {
+    if is_ones && !pci::answers(&offer.device) {
         return Err(Status::Gone);
     }
     Ok(value)

@@ -75,6 +75,21 @@ __rust_helper pci_bus_addr_t rust_helper_pci_bus_address(struct pci_dev *pdev, i
 	return pci_bus_address(pdev, bar);
 }
 
+__rust_helper struct pci_dev *rust_helper_pci_physfn(struct pci_dev *pdev)
+{
+	return pci_physfn(pdev);
+}
+
+__rust_helper void rust_helper_pci_set_dev_assigned(struct pci_dev *pdev)
+{
+	pci_set_dev_assigned(pdev);
+}
+
+__rust_helper void rust_helper_pci_clear_dev_assigned(struct pci_dev *pdev)
+{
+	pci_clear_dev_assigned(pdev);
+}
+
 __rust_helper unsigned long rust_helper_pci_resource_flags(struct pci_dev *pdev, int bar)
 {
 	return pci_resource_flags(pdev, bar);
