@@ -25,6 +25,13 @@ use core::{
     ptr::NonNull, //
 };
 
+mod binary;
+
+pub use binary::{
+    BinaryFile,
+    Fill, //
+};
+
 /// The page a file's value is printed into; what does not fit is an error of the printing function.
 pub struct Page<'a> {
     bytes: &'a mut [u8],
@@ -150,17 +157,35 @@ struct Node<T> {
     store: Option<Store<T>>,
 }
 
-/// What a [`Dir`] needs of a node, whatever its context.
+/// What a [`Dir`] needs of a node, whatever its kind and its context.
 trait Registered: Send {
-    fn attribute(&self) -> *const bindings::attribute;
+    /// Makes the node's file.
+    ///
+    /// # Safety
+    ///
+    /// `kobj` is a live kobject; the node stays where it is until the file is removed.
+    unsafe fn create(&self, kobj: *mut bindings::kobject) -> Result;
+
+    /// Removes the node's file, and waits for those who use it.
+    ///
+    /// # Safety
+    ///
+    /// `kobj` is a live kobject, and the node's file is in it.
+    unsafe fn remove(&self, kobj: *mut bindings::kobject);
 }
 
 // SAFETY: The attribute's pointers are to `'static` data, and the context is only handed out as `&T`.
 unsafe impl<T: Send + Sync> Send for Node<T> {}
 
 impl<T: Send + Sync> Registered for Node<T> {
-    fn attribute(&self) -> *const bindings::attribute {
-        &raw const self.attribute.attr
+    unsafe fn create(&self, kobj: *mut bindings::kobject) -> Result {
+        // SAFETY: The caller vouches for `kobj`, and for the node, which is not moved.
+        to_result(unsafe { bindings::sysfs_create_attr(kobj, &raw const self.attribute.attr) })
+    }
+
+    unsafe fn remove(&self, kobj: *mut bindings::kobject) {
+        // SAFETY: The caller vouches for `kobj`, and that the file is in it. The call waits for its users.
+        unsafe { bindings::sysfs_remove_attr(kobj, &raw const self.attribute.attr) };
     }
 }
 
@@ -209,7 +234,7 @@ impl<T: Send + Sync> Node<T> {
 ///
 /// # Invariants
 ///
-/// `kobj` is a kobject this directory holds a reference to; every node's attribute is a file in it.
+/// `kobj` is a kobject this directory holds a reference to; every node has a file in it.
 pub struct Dir {
     kobj: NonNull<bindings::kobject>,
     nodes: KVec<KBox<dyn Registered>>,
@@ -304,28 +329,32 @@ impl Dir {
             unsafe {
                 bindings::sysfs_attr_set_class(&raw mut node.attribute.attr, file.class.as_ptr())
             };
-
-            let attribute = node.attribute();
-            self.nodes.push(node, GFP_KERNEL)?;
-            // SAFETY: `self.kobj` is valid by the type invariant, and the node stays where it is until the file is
-            // removed again.
-            let created =
-                to_result(unsafe { bindings::sysfs_create_attr(self.kobj.as_ptr(), attribute) });
-            if let Err(error) = created {
-                // Only files are in the list, or the drop would remove one that is not there.
-                drop(self.nodes.pop());
-                return Err(error);
-            }
+            self.register(node)?;
         }
         Ok(())
+    }
+
+    /// Makes a node's file, and keeps the node.
+    fn register(&mut self, node: KBox<dyn Registered>) -> Result {
+        self.nodes.push(node, GFP_KERNEL)?;
+        let created = self.nodes.last().map_or(Err(EINVAL), |node| {
+            // SAFETY: `self.kobj` is valid by the type invariant, and the box's contents stay where they are until the file
+            // is removed again.
+            unsafe { node.create(self.kobj.as_ptr()) }
+        });
+        if created.is_err() {
+            // Only files are in the list, or the drop would remove one that is not there.
+            drop(self.nodes.pop());
+        }
+        created
     }
 }
 
 impl Drop for Dir {
     fn drop(&mut self) {
         for node in &self.nodes {
-            // SAFETY: By the type invariant the attribute is a file in `self.kobj`. The call waits for its users.
-            unsafe { bindings::sysfs_remove_attr(self.kobj.as_ptr(), node.attribute()) };
+            // SAFETY: By the type invariant the node's file is in `self.kobj`. The call waits for its users.
+            unsafe { node.remove(self.kobj.as_ptr()) };
         }
         // SAFETY: The reference is ours by the type invariant.
         unsafe { bindings::kobject_put(self.kobj.as_ptr()) };

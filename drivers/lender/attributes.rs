@@ -7,6 +7,7 @@ use crate::{
         self,
         Commands, //
     },
+    config,
     events::COUNTERS,
     intx::Relay,
     offer::Offer,
@@ -29,6 +30,7 @@ use ntb::{
         Dir,
         Page, //
     },
+    sysfs_binary,
     sysfs_read,
     sysfs_write, //
 };
@@ -103,8 +105,8 @@ impl Drop for OffersDir {
     }
 }
 
-/// Makes the directory of an offer. May sleep.
-pub(crate) fn add_offer(address: Address) -> Result<Dir> {
+/// Makes the directory of an offer, whose configuration space has `config_size` bytes. May sleep.
+pub(crate) fn add_offer(address: Address, config_size: usize) -> Result<Dir> {
     let name = CString::try_from_fmt(fmt!("{}", Shown(address)))?;
     let mut dir = OFFERS.lock().as_ref().ok_or(ENODEV)?.dir(&name)?;
 
@@ -151,6 +153,17 @@ pub(crate) fn add_offer(address: Address) -> Result<Dir> {
                     Some(name) => writeln!(page, "{}", name.to_str().unwrap_or("")),
                     None => writeln!(page),
                 })
+            }),
+        ],
+    )?;
+    dir.add_binary(
+        &address,
+        [
+            sysfs_binary!(c"config_raw", config_size, |address, offset, bytes| {
+                config::raw(*address, offset, bytes)
+            }),
+            sysfs_binary!(c"config_emulated", config_size, |address, offset, bytes| {
+                config::emulated(*address, offset, bytes)
             }),
         ],
     )?;

@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device's configuration space, read as that of a function that stands alone.
+//! A device's configuration space, read as that of a function that stands alone; and the two views of it in sysfs.
 
+use crate::registry;
+use devlend_config::{
+    present,
+    Bar,
+    Policy, //
+};
+use devlend_protocol::Address;
 use kernel::{
     pci::Device,
-    prelude::*, //
+    prelude::*,
+    sync::aref::ARef, //
 };
 use ntb::pci;
 
@@ -48,4 +56,68 @@ fn fill(offset: usize, bytes: &mut [u8], read: impl Fn(u16) -> u32) {
         // CAST: The one byte is meant.
         *byte = (value >> (at % 4 * 8)) as u8;
     }
+}
+
+/// What the views need of an offer, so that nothing is locked while they read: a reader waits while the device is being reset.
+///
+/// The device stays until the reader is done: its files are removed before it is let go of.
+struct Subject {
+    device: ARef<Device>,
+    bars: [Bar; 6],
+    /// What its borrower has begun with.
+    lent: Option<(Policy, KVec<u8>)>,
+}
+
+impl Subject {
+    fn of(address: Address) -> Result<Self> {
+        let mut registry = registry::lock();
+        let offer = registry.find(address).ok_or(ENODEV)?;
+        let lent = match &offer.active {
+            Some(active) => {
+                let mut image = KVec::with_capacity(active.image.len(), GFP_KERNEL)?;
+                image.extend_from_slice(&active.image, GFP_KERNEL)?;
+                Some((*active.policy, image))
+            }
+            None => None,
+        };
+        Ok(Self {
+            device: offer.device.clone(),
+            bars: offer.bars,
+            lent,
+        })
+    }
+}
+
+/// What the device holds.
+pub(crate) fn raw(address: Address, offset: usize, bytes: &mut [u8]) -> Result {
+    let device = Subject::of(address)?.device;
+    fill(offset, bytes, |at| pci::read_config_patiently(&device, at));
+    Ok(())
+}
+
+/// What the device's borrower sees, or would see.
+///
+/// # Errors
+///
+/// `EIO`: the device does not answer, or its space cannot be shown to a borrower.
+pub(crate) fn emulated(address: Address, offset: usize, bytes: &mut [u8]) -> Result {
+    let Subject { device, bars, lent } = Subject::of(address)?;
+    let image = match lent {
+        Some((policy, mut image)) => {
+            policy.refresh(&mut image, reader(&device, pci::read_config_patiently));
+            image
+        }
+        None => {
+            let space = whole(&device, pci::read_config_patiently)?;
+            let mut image = KVec::from_elem(0u8, space.len(), GFP_KERNEL)?;
+            present(&space, &bars, &mut image).map_err(|_| EIO)?;
+            image
+        }
+    };
+    let part = image
+        .get(offset..)
+        .and_then(|rest| rest.get(..bytes.len()))
+        .ok_or(EINVAL)?;
+    bytes.copy_from_slice(part);
+    Ok(())
 }

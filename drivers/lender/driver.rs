@@ -202,7 +202,10 @@ fn offer(device: &pci::Device<Core<'_>>, lending: Lending) -> Result {
             active: None,
             watch: Watch::new()?,
             taking: None,
-            dir: Some(attributes::add_offer(address)?),
+            dir: Some(attributes::add_offer(
+                address,
+                ntb::pci::config_size(device),
+            )?),
         };
         let pushed = registry::lock().offers.push_within_capacity(offer);
         pushed.map_err(|_| ENOMEM)
