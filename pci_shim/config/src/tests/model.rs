@@ -327,7 +327,13 @@ proptest! {
                 prop_assert!(admitted.is_some_and(|admitted| admitted <= limit));
             }
         }
-        // What was written into the shadow is still an image.
+        // What was written into the shadow is still an image, and so is what the device says of it.
+        prop_assert_eq!(Policy::of(&image), Ok(policy));
+        let mut registers = raw.chunks_exact(4).cycle();
+        policy.refresh(&mut image, |_| {
+            let bytes = registers.next().and_then(|bytes| bytes.try_into().ok());
+            u32::from_le_bytes(bytes.unwrap_or_default())
+        });
         prop_assert_eq!(Policy::of(&image), Ok(policy));
     }
 
