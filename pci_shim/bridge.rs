@@ -28,6 +28,10 @@ use kernel::{
     types::Opaque,
 };
 
+/// Most memory windows of a bridge.
+// CAST: A small number.
+const WINDOWS: usize = bindings::PCI_STD_NUM_BARS as usize;
+
 /// Emulated domains start where no ACPI segment can be.
 const FIRST_DOMAIN: u32 = 0x10000;
 
@@ -40,8 +44,8 @@ pub(crate) struct Private {
     sysdata: Opaque<bindings::pci_sysdata>,
     /// Bus numbers: the root bus alone.
     buses: Opaque<bindings::resource>,
-    /// The bridge's one memory window.
-    window: Opaque<bindings::resource>,
+    /// The bridge's memory windows, at most one a BAR; those that are not used are in no list.
+    windows: [Opaque<bindings::resource>; WINDOWS],
     /// The function is lost: reads answer all ones without asking anybody.
     gone: Atomic<bool>,
     /// A `KBox<Arc<dyn ConfigOps>>`, or null. Read under RCU, because accessors run with interrupts off.
@@ -160,10 +164,13 @@ impl HostBridge {
         unsafe { &*(&raw const (*self.as_raw()).private).cast::<Private>() }
     }
 
-    /// Returns the resource that is the bridge's memory window.
-    pub(crate) fn window(&self) -> NonNull<bindings::resource> {
-        // SAFETY: A field of a valid structure is not at address zero.
-        unsafe { NonNull::new_unchecked(self.private().window.get()) }
+    /// Returns the resources that can be the bridge's memory windows.
+    pub(crate) fn windows(&self) -> impl Iterator<Item = NonNull<bindings::resource>> + '_ {
+        self.private()
+            .windows
+            .iter()
+            // SAFETY: A field of a valid structure is not at address zero.
+            .map(|window| unsafe { NonNull::new_unchecked(window.get()) })
     }
 
     /// Returns the domain number.
@@ -174,20 +181,16 @@ impl HostBridge {
         domain as u32
     }
 
-    /// Adds the (filled) memory window to the bridge's list, `offset` being CPU address minus bus address.
+    /// Adds a (filled) resource to the bridge's list, `offset` being CPU address minus bus address.
     ///
-    /// # Safety
-    ///
-    /// The bridge must not be registered yet.
-    pub(crate) unsafe fn add_window(&self, offset: u64) -> Result {
-        // SAFETY: The window is in the bridge's own memory; the rest by the safety requirements.
-        unsafe { self.add_resource(self.window().as_ptr(), offset) }
-    }
-
     /// # Safety
     ///
     /// The bridge must not be registered yet; `resource` must live as long as the bridge.
-    unsafe fn add_resource(&self, resource: *mut bindings::resource, offset: u64) -> Result {
+    pub(crate) unsafe fn add_resource(
+        &self,
+        resource: *mut bindings::resource,
+        offset: u64,
+    ) -> Result {
         // SAFETY: The list head was initialised by `pci_alloc_host_bridge`; nobody else uses it before registration.
         unsafe {
             let windows = &raw mut (*self.as_raw()).windows;

@@ -18,6 +18,7 @@ use crate::{
 };
 use core::ptr;
 use devlend_bindings as bindings;
+use devlend_protocol::Extents;
 use kernel::{
     error::to_result,
     new_mutex, pci,
@@ -43,12 +44,12 @@ const DEVFN: c_uint = 0;
 pub struct Description {
     /// The BAR of the NTB in which the function's own BARs appear.
     pub bar: Arc<WindowBar>,
-    /// CPU address of the part of that BAR which shows the function's BARs; whole pages.
+    /// CPU address of the window in that BAR onto the lender's devices.
     pub window_start: u64,
-    /// Length of that part in bytes; whole pages.
-    pub window_len: u64,
-    /// The lender's bus address of the start of that part. The function's BARs keep the lender's addresses.
+    /// The lender's bus address of the start of that window. The function's BARs keep the lender's addresses.
     pub bus_start: u64,
+    /// The parts of the window that show the function's BARs.
+    pub parts: Extents,
     /// The lender's window onto this host's memory.
     pub dma: DmaWindow,
     /// The lender's bus address of this host's interrupt message range (what is 0xfee00000 here).
@@ -104,7 +105,7 @@ struct Live {
     scanned: bool,
     _notifier: Notifier,
     _msi: ParentDomain,
-    _window: Window,
+    _windows: KVec<Window>,
 }
 
 impl RootBus {
@@ -118,16 +119,13 @@ impl RootBus {
         let Description {
             bar,
             window_start,
-            window_len,
             bus_start,
+            parts,
             dma,
             msi_base,
             ops,
             intx,
         } = description;
-        // The function's addresses must not wrap around either.
-        bus_start.checked_add(window_len).ok_or(EINVAL)?;
-
         // SAFETY: The NTB's driver stays bound for as long as `bar` exists, which is in `live` below: so its device
         // outlives the registration of the bridge.
         let bridge = unsafe { HostBridge::new(bar.as_raw())? };
@@ -146,10 +144,23 @@ impl RootBus {
         )?;
         let bridge = &this.bridge;
 
-        // SAFETY: The resource is zeroed and belongs to the bridge, which is dropped after the window.
-        let window = unsafe { bar.request(window_start, window_len, bridge.window())? };
-        // SAFETY: Not registered yet. Bus addresses may be above CPU addresses: the offset is meant to wrap.
-        unsafe { bridge.add_window(window_start.wrapping_sub(bus_start))? };
+        let mut windows = KVec::new();
+        for (part, resource) in parts.iter().zip(bridge.windows()) {
+            let start = window_start.checked_add(part.offset).ok_or(EINVAL)?;
+            // The function's addresses must not wrap around either.
+            bus_start
+                .checked_add(part.offset)
+                .and_then(|bus| bus.checked_add(part.length))
+                .ok_or(EINVAL)?;
+            // SAFETY: The resource is zeroed and belongs to the bridge, which is dropped after the window.
+            let window = unsafe { bar.request(start, part.length, resource)? };
+            windows.push(window, GFP_KERNEL)?;
+            // SAFETY: Not registered yet, and the resource is the bridge's. Bus addresses may be above CPU addresses: the offset
+            // is meant to wrap.
+            unsafe {
+                bridge.add_resource(resource.as_ptr(), window_start.wrapping_sub(bus_start))?
+            };
+        }
 
         // SAFETY: The device is valid, as above.
         let msi = unsafe { ParentDomain::new(bar.as_raw(), bridge.domain(), msi_base)? };
@@ -169,7 +180,7 @@ impl RootBus {
             scanned: false,
             _notifier: notifier,
             _msi: msi,
-            _window: window,
+            _windows: windows,
         });
         Ok(this)
     }

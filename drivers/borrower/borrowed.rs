@@ -21,7 +21,7 @@ use devlend_protocol::{
     Clunk,
     DmaMode,
     DmaPlan,
-    Extent,
+    Extents,
     Failure,
     Features,
     GrantError,
@@ -149,7 +149,7 @@ impl Borrowed {
             kept: false,
         };
 
-        let (bars, extent) = check(link, offer, peer, &reply, dma)?;
+        let (bars, parts) = check(link, offer, peer, &reply, dma)?;
         let shown = link.plan().ok_or(ENODEV)?.shown();
         let window = DmaWindow {
             base: reply.dma_base.get(),
@@ -190,21 +190,12 @@ impl Borrowed {
             image,
             offer.clone(),
         )?;
-        let window_start = peer
-            .mmio
-            .base
-            .checked_add(extent.offset)
-            .ok_or_else(eproto)?;
         let (claim, bar) = remote.bar.claim(link, peer.mmio.base)?;
         let bus = RootBus::new(Description {
             bar,
-            window_start,
-            window_len: extent.length,
-            bus_start: reply
-                .mmio_base
-                .get()
-                .checked_add(extent.offset)
-                .ok_or_else(eproto)?,
+            window_start: peer.mmio.base,
+            bus_start: reply.mmio_base.get(),
+            parts,
             dma: window,
             msi_base: reply.msi_base.get(),
             ops: shadow.clone(),
@@ -362,7 +353,7 @@ fn check(
     peer: &Peer,
     reply: &OpenReply,
     dma: &DmaPlan,
-) -> Result<([Bar; 6], Extent)> {
+) -> Result<([Bar; 6], Extents)> {
     let wrong = |what: &dyn core::fmt::Display| {
         dev_err!(
             link.dev(),
@@ -373,7 +364,7 @@ fn check(
         eproto()
     };
     let needed = dma.needed;
-    let extent = grant::check(reply, peer.mmio.size, dma).map_err(|error| match error {
+    let parts = grant::check(reply, peer.mmio.size, dma).map_err(|error| match error {
         GrantError::MemoryShown { shown } => {
             dev_err!(
                 link.dev(),
@@ -407,7 +398,7 @@ fn check(
         };
     }
     check_bars(&bars).map_err(|malformed| wrong(&malformed))?;
-    Ok((bars, extent))
+    Ok((bars, parts))
 }
 
 /// # Errors

@@ -22,7 +22,7 @@ pub(crate) fn check(device: &Device) -> Result {
     if virtual_functions != 0 {
         dev_err!(
             device,
-            "has {virtual_functions} virtual functions enabled, which would go with it; lend those, or write 0 to {}/sriov_numvfs first\n",
+            "has {virtual_functions} virtual functions enabled, which would go with it; lend those, or write 0 to /sys/bus/pci/devices/{}/sriov_numvfs first\n",
             Shown(pci::address(device))
         );
         return Err(EBUSY);

@@ -18,13 +18,48 @@ use crate::{
 /// Granule in which a window is claimed, bytes.
 const PAGE: u64 = 4096;
 
-/// The part of the MMIO window that a device needs, whole pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A part of the MMIO window that a device needs, whole pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
     /// From the start of the window, bytes.
     pub offset: u64,
     /// Bytes, not 0.
     pub length: u64,
+}
+
+impl Extent {
+    /// The first byte behind it. It lies in a window, so there is one.
+    fn end(&self) -> u64 {
+        self.offset.saturating_add(self.length)
+    }
+}
+
+/// The parts of the MMIO window that a device needs: one a register, or fewer where they touch. What lies between them may be
+/// another device's, as it is with the virtual functions of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extents([Extent; 6]);
+
+impl Extents {
+    /// The parts, none of which touches another.
+    pub fn iter(&self) -> impl Iterator<Item = Extent> + '_ {
+        self.0.iter().copied().filter(|extent| extent.length != 0)
+    }
+
+    /// Adds a part, and joins it with those that it touches.
+    fn add(&mut self, mut new: Extent) {
+        for old in &mut self.0 {
+            if old.length != 0 && old.offset <= new.end() && new.offset <= old.end() {
+                let end = old.end().max(new.end());
+                new.offset = new.offset.min(old.offset);
+                new.length = end.saturating_sub(new.offset);
+                *old = Extent::default();
+            }
+        }
+        // There is a place for each register.
+        if let Some(place) = self.0.iter_mut().find(|old| old.length == 0) {
+            *place = new;
+        }
+    }
 }
 
 /// Why a lease does not fit.
@@ -82,7 +117,7 @@ impl fmt::Display for GrantError {
 /// # Errors
 ///
 /// The first thing that does not fit.
-pub fn check(lease: &OpenReply, window: u64, dma: &DmaPlan) -> Result<Extent, GrantError> {
+pub fn check(lease: &OpenReply, window: u64, dma: &DmaPlan) -> Result<Extents, GrantError> {
     if lease.epoch.get() == 0 {
         return Err(GrantError::Epoch);
     }
@@ -103,25 +138,26 @@ pub fn check(lease: &OpenReply, window: u64, dma: &DmaPlan) -> Result<Extent, Gr
     if dma.mode == DmaMode::Iommu && base != 0 {
         return Err(GrantError::MemoryElsewhere { base });
     }
-    let mut extent: Option<(u64, u64)> = None;
+    let mut extents = Extents::default();
     for bar in &lease.bars {
         bar.flags().ok_or(GrantError::BarFlags)?;
         if bar.size.get() == 0 {
             continue;
         }
         let (start, end) = place(bar, lease).ok_or(GrantError::BarOutside)?;
-        let (first, last) = extent.unwrap_or((start, end));
-        extent = Some((first.min(start), last.max(end)));
+        // Whole pages, which may be more than is translated, but not more than there is.
+        let offset = start - start % PAGE;
+        let end = end.checked_next_multiple_of(PAGE);
+        let end = end.filter(|&end| end <= window);
+        extents.add(Extent {
+            offset,
+            length: end.ok_or(GrantError::WindowSize)? - offset,
+        });
     }
-    let (start, end) = extent.ok_or(GrantError::NoBars)?;
-    // Whole pages, which may be more than is translated, but not more than there is.
-    let offset = start - start % PAGE;
-    let end = end.checked_next_multiple_of(PAGE);
-    let end = end.filter(|&end| end <= window);
-    Ok(Extent {
-        offset,
-        length: end.ok_or(GrantError::WindowSize)? - offset,
-    })
+    if extents.iter().next().is_none() {
+        return Err(GrantError::NoBars);
+    }
+    Ok(extents)
 }
 
 /// Where a register begins and ends in the window; `None` if it is not in what is translated.
@@ -174,11 +210,19 @@ mod tests {
 
     #[test]
     fn what_is_true_fits() {
-        let extent = Extent {
-            offset: 0x4000,
-            length: 0x10_1000 - 0x4000,
+        let extents = |lease: &OpenReply| {
+            let extents = check(lease, WINDOW, &LINEAR).unwrap();
+            let mut list: Vec<_> = extents.iter().map(|it| (it.offset, it.length)).collect();
+            list.sort_unstable();
+            list
         };
-        assert_eq!(check(&honest(), WINDOW, &LINEAR), Ok(extent));
+        assert_eq!(extents(&honest()), [(0x4000, 0x4000), (0x10_0000, 0x1000)]);
+        // What touches is one part, whatever the order: the kernel would join it, in the middle of its tree.
+        let mut touching = honest();
+        touching.bars[2] = bar(0xfe00_9000, 0x1000, 0);
+        touching.bars[3] = bar(0xfe00_8000, 0x800, 0);
+        touching.bars[4] = bar(0xfe00_8800, 0x100, 0);
+        assert_eq!(extents(&touching), [(0x4000, 0x6000)]);
     }
 
     #[test]
@@ -269,14 +313,22 @@ mod tests {
             lease.dma_base = dma[0].into();
             lease.dma_size = dma[1].into();
             lease.bars = bars.map(|(address, size, flags)| bar(base.wrapping_add(address), size, flags));
-            if let Ok(Extent { offset, length }) = check(&lease, window, &DmaPlan { needed, ..LINEAR }) {
-                prop_assert!(length > 0 && offset % PAGE == 0 && length % PAGE == 0);
-                prop_assert!(offset.checked_add(length).is_some_and(|end| end <= window));
+            if let Ok(extents) = check(&lease, window, &DmaPlan { needed, ..LINEAR }) {
+                let mut end = None;
+                let mut sorted: Vec<Extent> = extents.iter().collect();
+                sorted.sort_unstable_by_key(|extent| extent.offset);
+                for Extent { offset, length } in sorted {
+                    prop_assert!(length > 0 && offset % PAGE == 0 && length % PAGE == 0);
+                    prop_assert!(end.is_none_or(|end| end < offset), "two that touch");
+                    end = offset.checked_add(length);
+                    prop_assert!(end.is_some_and(|end| end <= window));
+                }
                 prop_assert!(needed <= dma[1] && dma[0].checked_add(dma[1]).is_some());
                 for bar in lease.bars.iter().filter(|bar| bar.size.get() != 0) {
                     let start = bar.address.get().checked_sub(base).unwrap();
-                    prop_assert!(start >= offset && bar.size.get() <= size - start);
-                    prop_assert!(start + bar.size.get() <= offset + length);
+                    prop_assert!(bar.size.get() <= size - start);
+                    let holds = |it: Extent| start >= it.offset && start + bar.size.get() <= it.end();
+                    prop_assert!(extents.iter().any(holds));
                 }
             }
         }

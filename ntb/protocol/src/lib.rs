@@ -79,6 +79,7 @@ pub use self::{
     },
     grant::{
         Extent,
+        Extents,
         GrantError, //
     },
     handshake::{

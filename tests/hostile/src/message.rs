@@ -139,9 +139,12 @@ pub fn run(bytes: &[u8]) {
                         needed: input.ours.into(),
                         limit: u64::MAX,
                     };
-                    if let Ok(extent) = grant::check(&open, window, &dma) {
-                        assert!(extent.length > 0 && extent.offset <= window);
-                        assert!(extent.length <= window - extent.offset);
+                    if let Ok(extents) = grant::check(&open, window, &dma) {
+                        assert!(extents.iter().next().is_some());
+                        for extent in extents.iter() {
+                            assert!(extent.length > 0 && extent.offset <= window);
+                            assert!(extent.length <= window - extent.offset);
+                        }
                         assert!(mode == DmaMode::Linear || open.dma_base.get() == 0);
                     }
                 }
