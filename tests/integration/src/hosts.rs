@@ -21,6 +21,7 @@ mod events;
 mod faults;
 mod intx;
 mod isolation;
+mod functions;
 mod keepalive;
 mod keys;
 mod lend_errors;
@@ -34,6 +35,7 @@ mod three_hosts;
 mod two_devices;
 mod unplug;
 mod using;
+mod virtual_functions;
 
 use std::process::ExitCode;
 
@@ -77,6 +79,8 @@ fn main() -> ExitCode {
         isolation::CASES,
         table::CASES,
         intx::CASES,
+        functions::CASES,
+        virtual_functions::CASES,
         three_hosts::CASES,
         bad_peer::CROWDS,
         allowed::CASES,

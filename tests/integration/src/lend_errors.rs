@@ -2,10 +2,10 @@
 
 //! Lending what cannot be lent: a clear error, and nothing has changed.
 
-use anyhow::{ensure, Result};
+use anyhow::{bail, ensure, Result};
 use devlend_bed::Errno;
 
-use crate::pair::{finally, logged, refused, Pair, NTB, NVME, ROOT_PORT};
+use crate::pair::{finally, logged, refused, Pair, BIG, NTB, NVME, PORTS, ROOT_PORT};
 use crate::runner::{Body, Case};
 
 pub const CASES: &[Case] = &[
@@ -24,6 +24,14 @@ pub const CASES: &[Case] = &[
     Case {
         name: "lend::bridges_and_the_ntb",
         body: Body::Pair(bridges_and_the_ntb),
+    },
+    Case {
+        name: "lend::nothing_but_io_ports",
+        body: Body::Pair(nothing_but_io_ports),
+    },
+    Case {
+        name: "lend::io_ports_beside_memory",
+        body: Body::Pair(io_ports_beside_memory),
     },
     Case {
         name: "lend::mounted",
@@ -116,6 +124,82 @@ fn bridges_and_the_ntb(pair: &Pair<'_>) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// It is refused before it is taken from its driver.
+fn nothing_but_io_ports(pair: &Pair<'_>) -> Result<()> {
+    let device = format!("/sys/bus/pci/devices/{PORTS}");
+    pair.lender.sh_ok(&format!(
+        "modprobe uio_pci_generic && echo uio_pci_generic >{device}/driver_override && echo {PORTS} >/sys/bus/pci/drivers_probe"
+    ))?;
+    let body = (|| {
+        let since = pair.lender.sh_ok(&format!("stat -c %Z {device}/uio/*"))?;
+        for words in ["unsafe", "unsafe force"] {
+            let answer = logged(
+                pair.lender,
+                || pair.lending().try_lend(&format!("{PORTS} {words}")),
+                |line| line.contains(PORTS) && line.contains("no memory BAR"),
+                "why not",
+            )?;
+            refused(answer, &[Errno::EOPNOTSUPP], "a device without memory BARs")?;
+        }
+        let driver = pair.lender.driver(PORTS)?;
+        ensure!(
+            driver.as_deref() == Some("uio_pci_generic"),
+            "it has the driver {driver:?}"
+        );
+        let still = pair.lender.sh_ok(&format!("stat -c %Z {device}/uio/*"))?;
+        ensure!(since == still, "its driver was bound anew");
+        let only = pair.lender.read(&format!("{device}/driver_override"))?;
+        ensure!(
+            only == "uio_pci_generic",
+            "its driver_override is now '{only}'"
+        );
+        Ok(())
+    })();
+    finally(body, || {
+        pair.lender
+            .sh_ok(&format!(
+                "echo {PORTS} >/sys/bus/pci/drivers/uio_pci_generic/unbind; echo >{device}/driver_override"
+            ))
+            .map(drop)
+    })
+}
+
+/// It is lent without them, and the log says so once.
+fn io_ports_beside_memory(pair: &Pair<'_>) -> Result<()> {
+    let before = pair.lender.dmesg()?.lines().count();
+    pair.lending().lend(&format!("{BIG} unsafe"))?;
+    let body = (|| {
+        let log = pair.lender.dmesg()?;
+        let hidden: Vec<&str> = log
+            .lines()
+            .skip(before)
+            .filter(|line| line.contains(BIG) && line.contains("hidden"))
+            .collect();
+        ensure!(
+            hidden.len() == 1 && hidden[0].contains("BAR 1") && hidden[0].contains("I/O ports"),
+            "{hidden:?}"
+        );
+        // The register is there, and empty.
+        let offer = format!("/sys/kernel/devlend/lender/offers/{BIG}");
+        let register = |file: &str| {
+            pair.lender
+                .sh_ok(&format!("od -An -tx4 -j20 -N4 {offer}/{file}"))
+        };
+        let (real, shown) = (register("config_raw")?, register("config_emulated")?);
+        ensure!(
+            real.trim().ends_with('1') && shown.trim() == "00000000",
+            "BAR 1 is {real}, and shown as {shown}"
+        );
+        Ok(())
+    })();
+    finally(body, || {
+        if let Err(errno) = pair.lending().try_reclaim(BIG)? {
+            bail!("taking it back gave {errno}");
+        }
+        Ok(())
+    })
 }
 
 fn mounted(pair: &Pair<'_>) -> Result<()> {

@@ -14,8 +14,10 @@ pub const NVME: &str = "0000:00:03.0";
 pub const NTB: &str = "0000:00:1b.0";
 /// A PCIe root port of the lender's.
 pub const ROOT_PORT: &str = "0000:00:04.0";
-/// A device of the lender's with a 128 MiB BAR, more than the default window for registers holds.
+/// A device of the lender's with a 128 MiB BAR, more than the default window for registers holds, and a BAR of I/O ports.
 pub const BIG: &str = "0000:00:05.0";
+/// A device of the lender's with I/O ports and nothing else.
+pub const PORTS: &str = "0000:00:07.0";
 
 /// Memory for what is not the kernel's, which the bad peer needs.
 pub const SPARE: &str = "memmap=1M$0x10000000";
@@ -25,7 +27,7 @@ pub fn family() -> Result<Family> {
     std::env::var("DEVLEND_NTB").map_or_else(|_| Ok(Family::default()), |name| Ok(name.parse()?))
 }
 
-/// What a bed for tests is made of: the default, and two more devices in the lender that cannot be lent.
+/// What a bed for tests is made of: the default, and three more devices in the lender that cannot be used by a borrower.
 pub fn options() -> Result<Options> {
     options_with(family()?)
 }
@@ -41,6 +43,8 @@ pub fn options_with(family: Family) -> Result<Options> {
         "pcie-root-port,id=rp0,chassis=1,slot=1,addr=0x4",
         "-device",
         "pci-testdev,membar=128M,addr=0x5",
+        "-device",
+        "pci-serial,addr=0x7",
     ]
     .map(String::from)
     .to_vec();
