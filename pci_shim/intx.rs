@@ -5,8 +5,9 @@
 //! The line is of the level kind. The lender masks the function before it tells us of an interrupt, so masking here means nothing;
 //! it unmasks the function when we ask for one more interrupt, which the interrupt core does when the driver has looked.
 //!
-//! Nobody on x86 knows the line: ACPI has no table for our bridge. So the function is given its number when it is added, and is said
-//! to have been set up already (`irq_managed`), which is what `acpi_pci_irq_enable` looks at.
+//! Nobody on x86 knows the line: ACPI has no table for our bridge. So the function is given its number before a driver has it, and is
+//! said to have been set up already (`irq_managed`), which is what `acpi_pci_irq_enable` looks at; and not any more before the driver
+//! lets go of it, since `acpi_pci_irq_disable` would look for it.
 //!
 //! C header: [`include/linux/irq.h`](srctree/include/linux/irq.h).
 
@@ -108,13 +109,23 @@ impl Drop for IntxLine {
 ///
 /// # Safety
 ///
-/// `pdev` must be valid and without a driver; `irq` must be the number of an [`IntxLine`] that outlives it.
+/// `pdev` must be valid and locked, and its driver not at it yet; `irq` must be the number of an [`IntxLine`] that outlives it.
 pub(crate) unsafe fn assign(pdev: *mut bindings::pci_dev, irq: c_uint) {
     // SAFETY: By the safety requirements nobody else uses these fields yet.
     unsafe {
         (*pdev).irq = irq;
         (*pdev).set_irq_managed(1);
     }
+}
+
+/// Has nobody look for the line's set-up.
+///
+/// # Safety
+///
+/// `pdev` must be valid and locked.
+pub(crate) unsafe fn release(pdev: *mut bindings::pci_dev) {
+    // SAFETY: By the safety requirements.
+    unsafe { (*pdev).set_irq_managed(0) };
 }
 
 /// A C structure that holds pointers, as an immutable static.

@@ -112,19 +112,21 @@ unsafe extern "C" fn notify(
         Ok(bindings::bus_notifier_event_BUS_NOTIFY_ADD_DEVICE) => unsafe {
             dma::close(dev);
             claim_bars(pdev);
-            if let Some(irq) = this.irq {
-                intx::assign(pdev, irq);
-            }
         },
         // SAFETY: The device is valid. The driver core holds its lock, and calls this right before the probe.
         // Its bridge hangs below the NTB.
         Ok(bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER) => unsafe {
-            dma::open(dev, (*bridge).dev.parent, &this.window)
+            dma::open(dev, (*bridge).dev.parent, &this.window);
+            if let Some(irq) = this.irq {
+                intx::assign(pdev, irq);
+            }
         },
         // SAFETY: The device is valid. The driver core holds its lock, and calls this right after the probe.
         Ok(bindings::bus_notifier_event_BUS_NOTIFY_BOUND_DRIVER) => unsafe {
             dma::check_mask(dev, &this.window)
         },
+        // SAFETY: The device is valid. The driver core holds its lock, and calls this right before the driver's removal.
+        Ok(bindings::bus_notifier_event_BUS_NOTIFY_UNBIND_DRIVER) => unsafe { intx::release(pdev) },
         // SAFETY: As above; the driver is done with the device.
         Ok(bindings::bus_notifier_event_BUS_NOTIFY_DRIVER_NOT_BOUND) => unsafe {
             dma::check_mask(dev, &this.window);
