@@ -2,7 +2,10 @@
 
 //! A device's configuration space, read as that of a function that stands alone; and the two views of it in sysfs.
 
-use crate::registry;
+use crate::{
+    intx,
+    registry, //
+};
 use devlend_config::{
     present,
     Bar,
@@ -110,7 +113,7 @@ pub(crate) fn emulated(address: Address, offset: usize, bytes: &mut [u8]) -> Res
         None => {
             let space = whole(&device, pci::read_config_patiently)?;
             let mut image = KVec::from_elem(0u8, space.len(), GFP_KERNEL)?;
-            present(&space, &bars, &mut image).map_err(|_| EIO)?;
+            present(&space, &bars, intx::is_relayable(&device), &mut image).map_err(|_| EIO)?;
             image
         }
     };

@@ -58,6 +58,11 @@ struct State {
     epoch: u32,
 }
 
+/// Whether a device has INTx that can be relayed, if its borrower understands that.
+pub(crate) fn is_relayable(device: &Device) -> bool {
+    pci::has_intx(device) && pci::can_mask_intx(device)
+}
+
 impl Relay {
     /// Relays INTx of `offer`, which is masked, to the borrower at the other end of `link`. `None` if it has none, or if that does
     /// not work. Sleeps.
