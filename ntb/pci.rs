@@ -510,9 +510,7 @@ impl Mapping {
         }
 
         // SAFETY: `device` is valid and bound, so that its domain stays.
-        to_result(unsafe {
-            bindings::device_iommu_map(raw_dev(device), iova, address, size)
-        })?;
+        to_result(unsafe { bindings::device_iommu_map(raw_dev(device), iova, address, size) })?;
 
         // INVARIANT: Mapped just now.
         Ok(Self {

@@ -83,11 +83,7 @@ pub(crate) fn borrow(remote: &Arc<Remote>, line: &[u8]) -> Result {
 }
 
 /// Opens a lease and begins to use it, in the DMA mode that is `wanted` if one is. With `commands` locked.
-pub(crate) fn open(
-    remote: &Arc<Remote>,
-    offer: &Arc<Offer>,
-    wanted: Option<DmaMode>,
-) -> Result {
+pub(crate) fn open(remote: &Arc<Remote>, offer: &Arc<Offer>, wanted: Option<DmaMode>) -> Result {
     let dev = remote.link.dev();
     let peer = remote
         .link
