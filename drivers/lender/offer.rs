@@ -82,6 +82,13 @@ impl Offer {
             .map(|bar| (bar.address, bar.size))
     }
 
+    /// From the first to the last of its BARs: bus address and length; `None` if there is none.
+    pub(crate) fn hull(&self) -> Option<(u64, u64)> {
+        let start = self.ranges().map(|(at, _)| at).min()?;
+        let end = self.ranges().map(|(at, size)| at.saturating_add(size)).max()?;
+        Some((start, end.saturating_sub(start)))
+    }
+
     /// What the borrower at a link is told. What is lent to it itself it can open: if it asks, it does not know that it has it.
     pub(crate) fn describe(&self, link: &Link) -> protocol::Offer {
         let (vendor, device, class, revision) = pci::ids(&self.device);

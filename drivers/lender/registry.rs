@@ -14,6 +14,7 @@ use crate::{
 };
 use devlend_protocol::{
     mmio_span,
+    widen,
     Address,
     NoSpace,
     Span, //
@@ -102,11 +103,10 @@ impl Registry {
 
     /// What a link's MMIO window is to show, so that it shows the BARs of an offer.
     ///
-    /// While no lease needs the window, it is laid over all offers for this link if they fit, so that the next lease finds its place;
-    /// else over this one. While a lease needs it, it stays where it is.
+    /// While no lease needs the window, it is laid over as many of the other offers for this link as there is room for, so that the
+    /// next lease finds its place. While a lease needs it, it stays where it is.
     fn span_for(&self, link: &Link, offer: &Offer) -> Result<Span, Option<NoSpace>> {
         let plan = link.plan().ok_or(None)?;
-        let fit = |ranges: &mut dyn Iterator<Item = (u64, u64)>| mmio_span(ranges, &plan.mmio());
 
         if let Some(window) = self.window(link) {
             return if offer
@@ -122,13 +122,7 @@ impl Registry {
                 }))
             };
         }
-        let offers = self.offers.iter().filter(|offer| offer.is_for(link));
-        if let Ok(span) = fit(&mut offers.flat_map(Offer::ranges)) {
-            if window::is_harmless(&span) {
-                return Ok(span);
-            }
-        }
-        let span = fit(&mut offer.ranges()).map_err(Some)?;
+        let span = mmio_span(offer.ranges(), &plan.mmio()).map_err(Some)?;
         if !window::is_harmless(&span) {
             link.complain(|| {
                 dev_err!(
@@ -138,7 +132,13 @@ impl Registry {
             });
             return Err(None);
         }
-        Ok(span)
+        let others = self.offers.iter().filter(|offer| offer.is_for(link));
+        Ok(widen(
+            span,
+            others.filter_map(Offer::hull),
+            &plan.mmio(),
+            window::is_harmless,
+        ))
     }
 
     fn window(&self, link: &Link) -> Option<&Window> {

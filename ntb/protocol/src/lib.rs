@@ -188,6 +188,7 @@ pub use self::{
     window::{
         mmio_span,
         plan,
+        widen,
         NoSpace,
         Plan,
         PlanError,

@@ -373,5 +373,32 @@ pub fn mmio_span(bars: impl Iterator<Item = (u64, u64)>, window: &Window) -> Res
     }
 }
 
+/// What a window is to show with `span` in it, which it [can](mmio_span): as many of the `others` beside it (each address and
+/// length of what belongs together, above 0) as fit and as `may_show` lets in, the nearest first.
+pub fn widen(
+    span: Span,
+    others: impl Iterator<Item = (u64, u64)> + Clone,
+    window: &Window,
+    may_show: impl Fn(&Span) -> bool,
+) -> Span {
+    let mut widest = span;
+    loop {
+        let shown = widest;
+        let wider = others
+            .clone()
+            .filter(|&(address, length)| shown.offset_of(address, length).is_none())
+            .filter_map(|other| {
+                mmio_span([(shown.base, shown.size), other].into_iter(), window).ok()
+            })
+            .filter(&may_show)
+            .min_by_key(|span| span.size);
+        // It shows one more each time.
+        match wider {
+            Some(wider) => widest = wider,
+            None => return widest,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -377,7 +377,61 @@ fn natural_spans() {
     assert_eq!(span(&across, 0x1_0000), Err(no_space));
 }
 
+#[test]
+fn a_window_is_widened_by_what_is_near_and_may_be_shown() {
+    let window = windows(&[64 * M])[0];
+    let span = |base, size| Span { base, size };
+    let first = span(G, 4 * PAGE);
+    let (near, far, beyond) = ((G + M, PAGE), (G + 40 * M, PAGE), (G + 64 * M, PAGE));
+    let below = (G - 30 * M, PAGE);
+    let show = |others: &[(u64, u64)], secret: u64| {
+        widen(first, others.iter().copied(), &window, |span| {
+            span.offset_of(secret, 1).is_none()
+        })
+    };
+    assert_eq!(show(&[], 0), first);
+    assert_eq!(show(&[(G, PAGE)], 0), first);
+    assert_eq!(show(&[beyond, far, near], 0), span(G, 40 * M + PAGE));
+    // The nearest come first, whatever the order.
+    assert_eq!(
+        show(&[far, below, near], 0),
+        span(G - 30 * M, 31 * M + PAGE)
+    );
+    // What must not be shown lies between.
+    assert_eq!(
+        show(&[far, below, near], G + 30 * M),
+        span(G - 30 * M, 31 * M + PAGE)
+    );
+    assert_eq!(show(&[far, below, near], G - M), span(G, 40 * M + PAGE));
+    assert_eq!(show(&[(u64::MAX, 1)], 0), first);
+}
+
 proptest! {
+    /// Nothing that could be added is left out, and nothing is shown that must not be.
+    #[test]
+    fn widening(
+        natural in any::<bool>(),
+        first in 0..64u64,
+        others in prop::collection::vec((0..256u64, 1..8u64), 0..8),
+        secret in 0..256u64,
+    ) {
+        let mut window = windows(&[32 * PAGE])[0];
+        window.natural = natural;
+        let may_show = |span: &Span| span.offset_of(secret * PAGE, 1).is_none();
+        let others: Vec<_> = others.iter().map(|&(at, pages)| (at * PAGE, pages * PAGE)).collect();
+        let span = mmio_span([(first * PAGE, PAGE)].into_iter(), &window).unwrap();
+        prop_assume!(may_show(&span));
+        let wide = widen(span, others.iter().copied(), &window, may_show);
+        prop_assert!(wide.size <= window.size && may_show(&wide));
+        prop_assert!(wide.offset_of(span.base, span.size).is_some());
+        for &(at, length) in &others {
+            if wide.offset_of(at, length).is_none() {
+                let more = mmio_span([(wide.base, wide.size), (at, length)].into_iter(), &window);
+                prop_assert!(more.map_or(true, |more| !may_show(&more)));
+            }
+        }
+    }
+
     /// Whatever the windows, a plan keeps its word: everything shown is inside its window and where it is said to be.
     #[test]
     fn plans_are_sound(
