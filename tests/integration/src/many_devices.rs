@@ -144,14 +144,13 @@ fn of_many_kinds() -> Result<()> {
     })
 }
 
-/// As many as one link has requests under way at once; all added at the same time, and all of them used by one program.
+/// As many as one link has requests under way at once; all added at the same time, and all of them used by one program at once.
 fn sixteen_disks() -> Result<()> {
     let devices = [&disk::NVME; 16];
     let mut field = Field::start((PLAIN.options)()?, &devices)?;
     field.judge("many_devices::sixteen_disks", |pair, slots| {
         let body = || {
             let borrowed = borrow_all(pair, &devices, slots)?;
-            use_all(pair, &borrowed)?;
             let disks: Vec<String> = borrowed
                 .iter()
                 .map(|one| pair.borrower.wait_nvme(&one.address, LIMIT))
