@@ -85,7 +85,10 @@ impl Offer {
     /// From the first to the last of its BARs: bus address and length; `None` if there is none.
     pub(crate) fn hull(&self) -> Option<(u64, u64)> {
         let start = self.ranges().map(|(at, _)| at).min()?;
-        let end = self.ranges().map(|(at, size)| at.saturating_add(size)).max()?;
+        let end = self
+            .ranges()
+            .map(|(at, size)| at.saturating_add(size))
+            .max()?;
         Some((start, end.saturating_sub(start)))
     }
 
