@@ -159,7 +159,8 @@ fn on_one_line(pair: &Pair<'_>) -> Result<()> {
         ))?;
         has_interrupted(pair, SAS, &adapter, 20)?;
 
-        // Message interrupts are not relayed.
+        // Message interrupts are not relayed. (The window that shows what is below the ports does not show this one.)
+        pair.at_borrower.offer(SAS).give_back()?;
         pair.lend()?;
         let disk = pair.borrow_lent()?;
         disk.check_disk()?;
@@ -168,8 +169,7 @@ fn on_one_line(pair: &Pair<'_>) -> Result<()> {
             let seen = values.get(file).map(String::as_str);
             ensure!(seen == Some(value), "{file} is {seen:?}");
         }
-        disk.end()?;
-        pair.at_borrower.offer(SAS).give_back()
+        disk.end()
     })();
     finally(body, || reclaim_all(pair))
 }

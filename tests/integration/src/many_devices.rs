@@ -120,16 +120,15 @@ fn reclaim_all(pair: &Pair<'_>) -> Result<()> {
     })
 }
 
+/// All on the root bus: one window does not reach from there to what is below a port.
 fn of_many_kinds() -> Result<()> {
     let devices = [
         &disk::NVME,
         &disk::NVME,
         &disk::NVME,
         &disk::XHCI,
-        &disk::XHCI_MSI,
         &disk::MEGASAS,
         &ethernet::E1000E,
-        &ethernet::IGB,
         &registers::EDU,
         &registers::TESTDEV,
     ];
