@@ -8,9 +8,9 @@
 
 use anyhow::{ensure, Result};
 use devlend_integration::devices::registers::{
-    fill_spare, spare_bytes, Direction, Registers, EDU, SPARE_ADDRESS,
+    fill_spare, spare_bytes, Direction, Registers, COPIED, EDU, SPARE_ADDRESS,
 };
-use devlend_integration::devices::setting::{Setting, LENDER_IOMMU, PLAIN};
+use devlend_integration::devices::setting::{LENDER_IOMMU, PLAIN};
 use devlend_integration::devices::{Field, LIMIT};
 
 use crate::pair::{finally, refused, Pair};
@@ -31,9 +31,13 @@ pub const CASES: &[Case] = &[
 const BEFORE: &str = "245";
 const AFTER: &str = "000";
 
-/// Lends and borrows edu as `words` say, and has it write to a page of the lender's. Returns what is in the page then, and what the
+/// Memory that the lender leaves alone, too, where the device does not see the borrower's: behind the window's 512 MiB, which the
+/// IOMMU shows it from address 0.
+const BEYOND: u64 = 0x3000_0000;
+
+/// Lends and borrows edu, and has it write to a page of the lender's. Returns what is in the page then, and what the
 /// lender's kernel has logged since.
-fn attack(pair: &Pair<'_>, edu: &str, isolation: &str) -> Result<(String, String)> {
+fn attack(pair: &Pair<'_>, edu: &str, isolation: &str, at: u64) -> Result<(String, String)> {
     let (lender, borrower) = (pair.lender, pair.borrower);
     let words = if isolation == "unsafe" { " unsafe" } else { "" };
     pair.lending().lend(&format!("{edu}{words}"))?;
@@ -53,12 +57,13 @@ fn attack(pair: &Pair<'_>, edu: &str, isolation: &str) -> Result<(String, String
         let address = values.get("local_address").cloned().unwrap_or_default();
         let registers = Registers::of(borrower, &address)?;
 
-        fill_spare(lender, 0, BEFORE)?;
+        let page = (at - SPARE_ADDRESS) / COPIED;
+        fill_spare(lender, page, BEFORE)?;
         let before = lender.dmesg()?.lines().count();
-        registers.edu_copy(SPARE_ADDRESS, Direction::ToBus)?;
+        registers.edu_copy(at, Direction::ToBus)?;
         let log = lender.dmesg()?;
         let log: Vec<&str> = log.lines().skip(before).collect();
-        let seen = (spare_bytes(lender, 0)?, log.join("\n"));
+        let seen = (spare_bytes(lender, page)?, log.join("\n"));
         offer.give_back()?;
         Ok(seen)
     };
@@ -71,17 +76,17 @@ fn attack(pair: &Pair<'_>, edu: &str, isolation: &str) -> Result<(String, String
     Ok(seen.unwrap_or_default())
 }
 
-fn field(setting: &Setting) -> Result<Field> {
-    Field::start((setting.options)()?, &[&EDU])
-}
-
 fn an_iommu_blocks_dma_into_the_lender() -> Result<()> {
-    let mut field = field(&LENDER_IOMMU)?;
+    let mut options = (LENDER_IOMMU.options)()?;
+    let lender = options.host_mut("lender")?;
+    lender.memory = 1 << 30;
+    lender.append += &format!(" memmap=1M${BEYOND:#x}");
+    let mut field = Field::start(options, &[&EDU])?;
     let address = field.slots[0].address(EDU.place, field.hosts.bed.host("lender")?)?;
-    let fault = format!("Request device [{address}] fault addr {SPARE_ADDRESS:#x}");
+    let fault = format!("Request device [{address}] fault addr {BEYOND:#x}");
     field.hosts.provoke(&fault);
     field.judge("isolation::iommu", |pair, _| {
-        let (bytes, log) = attack(pair, &address, "iommu")?;
+        let (bytes, log) = attack(pair, &address, "iommu", BEYOND)?;
         ensure!(
             bytes == BEFORE,
             "the lender's memory holds {bytes}, not {BEFORE}"
@@ -95,12 +100,12 @@ fn an_iommu_blocks_dma_into_the_lender() -> Result<()> {
 }
 
 fn without_one_it_is_unsafe() -> Result<()> {
-    let mut field = field(&PLAIN)?;
+    let mut field = Field::start((PLAIN.options)()?, &[&EDU])?;
     field.judge("isolation::unsafe", |pair, slots| {
         let address = slots[0].address(EDU.place, pair.lender)?;
         let answer = pair.lending().try_lend(&address)?;
         refused(answer, &[devlend_bed::Errno::EPERM], "lending without `unsafe`")?;
-        let (bytes, _) = attack(pair, &address, "unsafe")?;
+        let (bytes, _) = attack(pair, &address, "unsafe", SPARE_ADDRESS)?;
         ensure!(
             bytes == AFTER,
             "the lender's memory holds {bytes}: edu does not write, and the other test would find nothing"
