@@ -83,6 +83,8 @@ impl Space {
                 POWER => own.push((at + 4, 0x03)),
                 EXPRESS => own.extend([
                     (at + 0x08, 0xef),
+                    // Extended tags, which a device need not have: QEMU's do not keep the bit.
+                    (at + 0x09, 0x01),
                     (at + 0x10, 0xcb),
                     (at + 0x11, 0x03),
                     (at + 0x28, 0x5f),
