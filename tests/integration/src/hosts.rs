@@ -45,11 +45,7 @@ use libtest_mimic::{Arguments, Trial};
 use runner::{Case, Runner};
 
 /// Written, but not seen to pass yet: left out unless they are asked for, with `--ignored` or `--include-ignored`.
-const UNPROVEN: &[&str] = &[
-    "functions::config_space_in_both_views",
-    "isolation::an_iommu_blocks_dma_into_the_lender",
-    "many_devices::of_many_kinds",
-];
+const UNPROVEN: &[&str] = &["many_devices::of_many_kinds"];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
