@@ -57,12 +57,6 @@ disk!(
     &["megaraid_sas"]
 );
 disk!(
-    MPTSAS,
-    "mptsas1068",
-    "-device mptsas1068,{pci} -device scsi-hd,bus={id}.0,drive={id}d",
-    &["mptsas"]
-);
-disk!(
     VIRTIO_BLK,
     "virtio-blk-pci, iommu_platform=on",
     "-device virtio-blk-pci,{pci},drive={id}d,iommu_platform=on,disable-legacy=on",

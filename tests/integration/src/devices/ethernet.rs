@@ -27,14 +27,6 @@ macro_rules! card {
 }
 
 card!(
-    E1000,
-    "e1000",
-    "-device e1000,{pci},netdev={id}n",
-    &["e1000"],
-    works,
-    Place::Slot
-);
-card!(
     E1000E,
     "e1000e",
     "-device e1000e,{pci},netdev={id}n",
