@@ -108,6 +108,7 @@ impl Registry {
     fn span_for(&self, link: &Link, offer: &Offer) -> Result<Span, Option<NoSpace>> {
         let plan = link.plan().ok_or(None)?;
 
+        let span = mmio_span(offer.ranges(), &plan.mmio()).map_err(Some)?;
         if let Some(window) = self.window(link) {
             return if offer
                 .ranges()
@@ -115,14 +116,12 @@ impl Registry {
             {
                 Ok(window.span)
             } else {
-                let needed = offer.ranges().map(|(_, size)| size).sum();
                 Err(Some(NoSpace {
-                    needed,
-                    available: 0,
+                    needed: span.size,
+                    available: plan.mmio().size,
                 }))
             };
         }
-        let span = mmio_span(offer.ranges(), &plan.mmio()).map_err(Some)?;
         if !window::is_harmless(&span) {
             link.complain(|| {
                 dev_err!(

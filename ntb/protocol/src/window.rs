@@ -133,19 +133,23 @@ impl fmt::Display for PlanError {
     }
 }
 
-/// Something does not fit a window.
+/// Something does not fit a window, or not the window as it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoSpace {
     /// Bytes needed.
     pub needed: u64,
-    /// Bytes there are.
+    /// Bytes there are. If that is enough, the window shows something else, and cannot be moved while that is in use.
     pub available: u64,
 }
 
 impl fmt::Display for NoSpace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { needed, available } = self;
-        write!(f, "{needed} bytes of window needed, {available} available")
+        write!(f, "{needed} bytes of window needed, {available} available")?;
+        if needed <= available {
+            f.write_str(", which show others' BARs that are too far away, until these are returned")?;
+        }
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ use qapi::{ExecuteError, Qga, Stream};
 
 use crate::output::Output;
 use crate::turn::Turns;
+use crate::wait::patient;
 
 /// How long one answer of a living agent may take. Generous: the guest is emulated, perhaps on a busy machine.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -63,7 +64,7 @@ impl Agent {
         };
         let start = Instant::now();
         // Started and, if it is quick, ended in the same turn.
-        let (pid, mut output) = self.turn(ANSWER, |agent| {
+        let (pid, mut output) = self.turn(patient(ANSWER), |agent| {
             let pid = agent.execute(&request)?.pid;
             Ok((pid, look(agent, pid, FIRST_TURN)?))
         })?;
@@ -84,14 +85,14 @@ impl Agent {
                 );
             }
             std::thread::sleep(PAUSE);
-            output = self.turn(ANSWER, |agent| look(agent, pid, Duration::ZERO))?;
+            output = self.turn(patient(ANSWER), |agent| look(agent, pid, Duration::ZERO))?;
         }
         output.context("the command has no result")
     }
 
     /// Ends a command with everything in its session.
     fn end(&self, pid: i64) -> Result<()> {
-        self.turn(ANSWER, |agent| {
+        self.turn(patient(ANSWER), |agent| {
             agent.execute(&guest_exec {
                 path: "/usr/bin/bash".into(),
                 arg: Some(vec![
@@ -133,7 +134,7 @@ impl Agent {
                 Err(error) => return Err(error).context("talking to the guest agent"),
             }
         }
-        stream.set_read_timeout(Some(ANSWER))?;
+        stream.set_read_timeout(Some(patient(ANSWER)))?;
         talk(&mut agent).context("asking the guest agent")
     }
 }

@@ -375,6 +375,19 @@ fn natural_spans() {
         available: 0x1_0000,
     };
     assert_eq!(span(&across, 0x1_0000), Err(no_space));
+    assert_eq!(
+        no_space.to_string(),
+        "131072 bytes of window needed, 65536 available"
+    );
+}
+
+#[test]
+fn a_window_that_lies_elsewhere_is_not_called_too_small() {
+    let elsewhere = NoSpace {
+        needed: PAGE,
+        available: PAGE,
+    };
+    assert!(elsewhere.to_string().contains("until these are returned"));
 }
 
 #[test]

@@ -46,8 +46,14 @@ disk!(
 );
 disk!(
     XHCI_MSI,
-    "nec-usb-xhci with MSI only, usb-storage",
-    "-device nec-usb-xhci,{pci},msi=on,msix=off -device usb-storage,bus={id}.0,drive={id}d",
+    "qemu-xhci with MSI only, usb-storage",
+    "-device qemu-xhci,{pci},msi=on,msix=off -device usb-storage,bus={id}.0,drive={id}d",
+    &["xhci_pci", "usb_storage"]
+);
+disk!(
+    XHCI_INTX,
+    "qemu-xhci with INTx only, usb-storage",
+    "-device qemu-xhci,{pci},msi=off,msix=off -device usb-storage,bus={id}.0,drive={id}d",
     &["xhci_pci", "usb_storage"]
 );
 disk!(
@@ -63,9 +69,15 @@ disk!(
     &[]
 );
 disk!(
+    VIRTIO_BLK_INTX,
+    "virtio-blk-pci without MSI-X, iommu_platform=on",
+    "-device virtio-blk-pci,{pci},drive={id}d,iommu_platform=on,disable-legacy=on,vectors=0",
+    &[]
+);
+disk!(
     VIRTIO_BLK_RAW,
     "virtio-blk-pci without MSI-X",
-    // Its one register range finds room in the window for registers, so that it can be borrowed.
+    // Its one register range finds room in the window for registers wherever it is, so that it can be borrowed.
     "-device virtio-blk-pci,{pci},drive={id}d,disable-legacy=on,vectors=0",
     &[]
 );

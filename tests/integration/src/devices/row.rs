@@ -45,7 +45,7 @@ pub enum Place {
 /// Who drives a device in the borrower.
 #[derive(Clone, Copy)]
 pub enum Driver {
-    /// The one that the kernel chooses, once these modules are loaded.
+    /// The one that the kernel chooses, once `modprobe` was called with each of these.
     Stock(&'static [&'static str]),
     /// None: programs use its registers.
     None,
@@ -86,7 +86,7 @@ pub struct Slot {
 
 /// PCI device numbers that the bed leaves to devices that are to be lent.
 pub fn free_slots() -> impl Iterator<Item = u8> {
-    (0x2..=0x2).chain(0x4..=0x12).chain(0x14..=0x1a)
+    (0x2..=0x2).chain(0x4..=0x12).chain(0x14..=0x19)
 }
 
 impl Slot {
@@ -181,7 +181,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// There is no such module.
+    /// There is no such module, or one that is to go is in use.
     pub fn load_driver(&self, borrower: &Host) -> Result<()> {
         let Driver::Stock(modules) = self.driver else {
             return Ok(());

@@ -11,9 +11,6 @@ use super::{disk, ethernet, registers, setting, virtio};
 #[must_use]
 pub fn all() -> Vec<Row> {
     use Expected::{NotBorrowed, NotLent, NotUsed};
-    // The firmware puts their registers far from each other, with those of other devices between them.
-    let scattered = NotBorrowed(Errno::ENOSPC, "do not fit the MMIO window");
-
     let mut rows = vec![Row::refused(
         &disk::VIRTIO_BLK_RAW,
         &setting::PLAIN,
@@ -23,21 +20,31 @@ pub fn all() -> Vec<Row> {
         [
             &registers::EDU,
             &ethernet::E1000E,
+            &ethernet::E1000E_MSI,
+            &ethernet::E1000E_INTX,
+            &ethernet::E1000,
             &ethernet::IGB,
             &disk::MEGASAS,
             &disk::XHCI_MSI,
+            &disk::XHCI_INTX,
             &registers::TESTDEV,
             &ethernet::E1000E_MOVED,
             &disk::NVME,
             &disk::XHCI,
+            &disk::VIRTIO_BLK,
+            &disk::VIRTIO_BLK_INTX,
+            &ethernet::VIRTIO_NET,
+            &virtio::RNG,
         ]
         .map(|device| Row::works(device, &setting::PLAIN)),
     );
-    rows.extend(
-        [&disk::VIRTIO_BLK, &ethernet::VIRTIO_NET, &virtio::RNG]
-            .map(|device| Row::refused(device, &setting::PLAIN, scattered)),
-    );
     rows.extend([
+        // With the NTB's registers between its own.
+        Row::refused(
+            &disk::VIRTIO_BLK,
+            &setting::SCATTERED,
+            NotBorrowed(Errno::ENOSPC, "do not fit the MMIO window"),
+        ),
         Row::works(&disk::NVME, &setting::LENDER_IOMMU),
         Row::works(&ethernet::E1000E, &setting::LENDER_IOMMU),
         Row::refused(

@@ -24,6 +24,13 @@ pub static PLAIN: Setting = Setting {
     is_unsafe: true,
 };
 
+/// The same, but the firmware puts the registers of some devices far from each other.
+pub static SCATTERED: Setting = Setting {
+    name: "no IOMMU, registers far apart",
+    options: scattered,
+    is_unsafe: true,
+};
+
 /// The lender's IOMMU holds its devices back, and remaps interrupts.
 pub static LENDER_IOMMU: Setting = Setting {
     name: "lender's IOMMU",
@@ -79,8 +86,25 @@ pub static BORROWER_TRANSLATES: Setting = Setting {
     is_unsafe: true,
 };
 
-/// Two hosts without devices of their own but the NTB.
+/// Memory of the lender's firmware for prefetchable registers begins where its largest device wants it, and is filled from there;
+/// what must not be prefetched is at its other end. This fills most of what would be between them with registers of nobody's
+/// interest, so that one window reaches from the ones to the others.
+const FILLED: [&str; 4] = [
+    "-device",
+    "pci-testdev,membar=256M,addr=0x1a.0,multifunction=on",
+    "-device",
+    "pci-testdev,membar=128M,addr=0x1a.1",
+];
+
 fn plain() -> Result<Options> {
+    let mut options = scattered()?;
+    let lender = options.host_mut("lender")?;
+    lender.args.extend(FILLED.map(String::from));
+    Ok(options)
+}
+
+/// Two hosts without devices of their own but the NTB.
+fn scattered() -> Result<Options> {
     let mut options = Options::pair(pair::family()?);
     for host in &mut options.hosts {
         host.nvme = None;
