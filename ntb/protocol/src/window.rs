@@ -147,7 +147,9 @@ impl fmt::Display for NoSpace {
         let Self { needed, available } = self;
         write!(f, "{needed} bytes of window needed, {available} available")?;
         if needed <= available {
-            f.write_str(", which show others' BARs that are too far away, until these are returned")?;
+            f.write_str(
+                ", which show others' BARs that are too far away, until these are returned",
+            )?;
         }
         Ok(())
     }

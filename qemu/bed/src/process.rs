@@ -68,9 +68,12 @@ impl Process {
 
     /// The id, if the process is alive and ours.
     pub fn pid(&self) -> Option<u32> {
-        // A child that ended stays a zombie until somebody asks.
+        // A child is ours whatever its command line is, and it has none for a moment while it starts. One that ended stays a zombie
+        // until somebody asks; another program may have started its successor.
         if let Some(child) = self.slot().as_mut() {
-            let _ = child.try_wait();
+            if matches!(child.try_wait(), Ok(None)) {
+                return Some(child.id());
+            }
         }
         let pid = parse_pid(&fs::read_to_string(&self.pid_file).ok()?)?;
         has_mark(&command_line(pid)?, &self.mark).then_some(pid)

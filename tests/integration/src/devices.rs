@@ -84,7 +84,7 @@ impl Field {
         for (device, number) in devices.iter().zip(row::free_slots()) {
             let slot = Slot::new(number, &run_dir);
             slot.make_image()?;
-            lender.args.extend(slot.arguments(device.qemu));
+            lender.args.extend(slot.arguments(device));
             slots.push(slot);
         }
         ensure!(

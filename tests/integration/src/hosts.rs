@@ -2,7 +2,7 @@
 
 //! Tests in running hosts: what only a kernel, a bridge and a device together can show.
 //!
-//! Most tests share one pair of hosts and leave it as they found it; the runner checks that they do, and that
+//! Most tests share a pair of hosts and leave it as they found it; the runner checks that they do, and that
 //! neither kernel complained meanwhile. A test that fails costs the pair: the next one gets a fresh pair.
 
 mod allowed;
@@ -44,13 +44,15 @@ use libtest_mimic::{Arguments, Trial};
 
 use runner::{Case, Runner};
 
+/// Tests at once, each with hosts of its own: a pair keeps about one processor busy. `--test-threads` says otherwise.
+const AT_ONCE: usize = 2;
+
 /// Written, but not seen to pass yet: left out unless they are asked for, with `--ignored` or `--include-ignored`.
 const UNPROVEN: &[&str] = &["many_devices::of_many_kinds"];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // The tests share hosts.
-    arguments.test_threads = Some(1);
+    arguments.test_threads.get_or_insert(AT_ONCE);
     if let Err(error) = devlend_bed::end_on_signals() {
         eprintln!("error: {error:#}");
         return ExitCode::FAILURE;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{anyhow, ensure, Context, Result};
 use devlend_bed::devlend::{Lender, Role};
 use devlend_bed::{Bed, Options};
-use devlend_integration::devices::row::{Device, Slot, Used};
+use devlend_integration::devices::row::{Device, Place, Slot, Used};
 use devlend_integration::devices::setting::PLAIN;
 use devlend_integration::devices::{disk, ethernet, registers, Field, LIMIT};
 
@@ -120,18 +120,24 @@ fn reclaim_all(pair: &Pair<'_>) -> Result<()> {
     })
 }
 
-/// All on the root bus: one window does not reach from there to what is below a port.
+/// Behind ports, where one window reaches all of them.
 fn of_many_kinds() -> Result<()> {
     let devices = [
         &disk::NVME,
         &disk::NVME,
-        &disk::NVME,
         &disk::XHCI,
-        &disk::MEGASAS,
+        &disk::XHCI_MSI,
+        &disk::VIRTIO_BLK,
         &ethernet::E1000E,
+        &ethernet::E1000,
+        &ethernet::IGB,
         &registers::EDU,
-        &registers::TESTDEV,
-    ];
+    ]
+    .map(|device| Device {
+        place: Place::Port,
+        ..*device
+    });
+    let devices = devices.each_ref();
     let mut field = Field::start((PLAIN.options)()?, &devices)?;
     field.judge("many_devices::of_many_kinds", |pair, slots| {
         let body = || {

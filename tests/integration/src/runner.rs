@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Runs the tests, on the shared pair or on one of their own.
+//! Runs the tests, on shared hosts or on hosts of their own.
+//!
+//! As many tests run at once as libtest-mimic has threads; each has a [`Lane`] meanwhile, with hosts that tests in other lanes never see.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{bail, ensure, Context, Result};
 use devlend_bed::{kernel_log, Bed, Environment, Family, Options};
@@ -39,9 +42,28 @@ pub struct Case {
     pub body: Body,
 }
 
-/// Holds the shared hosts between tests.
+/// Holds the lanes that no test has.
+#[derive(Default)]
 pub struct Runner {
-    shared: Mutex<Option<Hosts>>,
+    lanes: Mutex<Lanes>,
+}
+
+#[derive(Default)]
+struct Lanes {
+    free: Vec<Lane>,
+    made: usize,
+}
+
+/// What tests use that come one after the other.
+struct Lane {
+    number: usize,
+    /// The shared hosts.
+    shared: Option<Hosts>,
+}
+
+thread_local! {
+    /// Number of the lane of the test that this thread runs; 0 for programs without lanes.
+    static LANE: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Running hosts, and what has been seen of them.
@@ -58,9 +80,7 @@ impl Runner {
     /// Without hosts, until a test needs them.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self {
-            shared: Mutex::new(None),
-        })
+        Arc::default()
     }
 
     /// The tests for libtest-mimic. They hold the runner weakly: the hosts end with the caller's.
@@ -84,27 +104,52 @@ impl Runner {
     }
 
     fn run(&self, case: &Case) -> Result<()> {
-        let mut slot = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        // A test that panics drops its lane, and with it the hosts.
+        let mut lane = self.take_lane();
+        LANE.set(lane.number);
+        let result = lane.run(case);
+        self.lanes().free.push(lane);
+        result
+    }
+
+    fn take_lane(&self) -> Lane {
+        let mut lanes = self.lanes();
+        lanes.free.pop().unwrap_or_else(|| {
+            lanes.made += 1;
+            Lane {
+                number: lanes.made,
+                shared: None,
+            }
+        })
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lane {
+    fn run(&mut self, case: &Case) -> Result<()> {
         match case.body {
             Body::Own(options, test) => {
-                // Two beds at once would be four virtual machines, too much for a small machine.
-                *slot = None;
+                // Two beds a lane would be too much for a small machine.
+                self.shared = None;
                 let mut own = Hosts::start(options()?, "own")?;
                 let result = Pair::of(&own.bed).and_then(|pair| test(&pair));
                 own.judge(case.name, result)
             }
             Body::Hosts(options, test) => {
-                *slot = None;
+                self.shared = None;
                 let mut own = Hosts::start(options()?, "own")?;
                 let result = test(&own.bed);
                 own.judge(case.name, result)
             }
             Body::Alone(test) => {
-                *slot = None;
+                self.shared = None;
                 test()
             }
-            Body::Bed(test) | Body::Amd(test) => self.shared(case, &mut slot, test),
-            Body::Pair(test) => self.shared(case, &mut slot, |bed| {
+            Body::Bed(test) | Body::Amd(test) => self.on_shared(case, test),
+            Body::Pair(test) => self.on_shared(case, |bed| {
                 let pair = Pair::of(bed)?;
                 test(&pair)?;
                 pair.check_tidy()
@@ -112,34 +157,29 @@ impl Runner {
         }
     }
 
-    fn shared(
-        &self,
-        case: &Case,
-        slot: &mut Option<Hosts>,
-        test: impl FnOnce(&Bed) -> Result<()>,
-    ) -> Result<()> {
-        let shared = match slot {
+    fn on_shared(&mut self, case: &Case, test: impl FnOnce(&Bed) -> Result<()>) -> Result<()> {
+        let shared = match &mut self.shared {
             Some(shared) => shared,
-            None => slot.insert(Hosts::start(pair::options()?, "shared")?),
+            none => none.insert(Hosts::start(pair::options()?, "shared")?),
         };
         let result = test(&shared.bed);
         let result = shared.judge(case.name, result);
         if result.is_err() {
             // Whatever state it left: the next test starts from a known one.
-            *slot = None;
+            self.shared = None;
         }
         result
     }
 }
 
-/// The run directory of hosts by a name: beside the checkout's own, since `make play` may be running.
+/// The run directory of hosts by a name: beside the checkout's own, since `make play` may be running; one for each lane.
 ///
 /// # Errors
 ///
 /// There is no environment.
 pub fn run_dir(name: &str) -> Result<PathBuf> {
     let mut run_dir = Environment::find()?.run_dir.into_os_string();
-    run_dir.push(format!("-{name}"));
+    run_dir.push(format!("-{name}{}", LANE.get()));
     Ok(PathBuf::from(run_dir))
 }
 

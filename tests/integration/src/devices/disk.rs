@@ -11,7 +11,7 @@ use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::row::{Device, Driver, Place, Used};
-use super::LIMIT;
+use super::{virtio, LIMIT};
 
 /// Bytes that are written.
 const LENGTH: usize = 1 << 20;
@@ -21,11 +21,14 @@ const OFFSET: u64 = 4 << 20;
 /// A disk of its own.
 macro_rules! disk {
     ($name:ident, $text:literal, $qemu:literal, $modules:expr) => {
+        disk!($name, $text, $qemu, $modules, Place::Slot);
+    };
+    ($name:ident, $text:literal, $qemu:literal, $modules:expr, $place:expr) => {
         #[doc = concat!("A disk behind ", $text, ".")]
         pub static $name: Device = Device {
             name: $text,
             qemu: concat!("-drive if=none,id={id}d,file={image},format=raw ", $qemu),
-            place: Place::Slot,
+            place: $place,
             driver: Driver::Stock($modules),
             works,
         };
@@ -51,28 +54,18 @@ disk!(
     &["xhci_pci", "usb_storage"]
 );
 disk!(
-    XHCI_INTX,
-    "qemu-xhci with INTx only, usb-storage",
-    "-device qemu-xhci,{pci},msi=off,msix=off -device usb-storage,bus={id}.0,drive={id}d",
-    &["xhci_pci", "usb_storage"]
-);
-disk!(
-    MEGASAS,
-    "megasas-gen2",
-    "-device megasas-gen2,{pci} -device scsi-hd,bus={id}.0,drive={id}d",
-    &["megaraid_sas"]
-);
-disk!(
     VIRTIO_BLK,
     "virtio-blk-pci, iommu_platform=on",
     "-device virtio-blk-pci,{pci},drive={id}d,iommu_platform=on,disable-legacy=on",
-    &[]
+    &[],
+    virtio::PLACE
 );
 disk!(
     VIRTIO_BLK_INTX,
     "virtio-blk-pci without MSI-X, iommu_platform=on",
     "-device virtio-blk-pci,{pci},drive={id}d,iommu_platform=on,disable-legacy=on,vectors=0",
-    &[]
+    &[],
+    virtio::PLACE
 );
 disk!(
     VIRTIO_BLK_RAW,

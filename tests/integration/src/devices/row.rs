@@ -18,12 +18,13 @@ use crate::pair::{finally, Pair};
 const IMAGE: u64 = 64 << 20;
 
 /// A kind of device.
+#[derive(Clone, Copy)]
 pub struct Device {
     /// What it is called.
     pub name: &'static str,
     /// What QEMU is told, in words. `{slot}` is a PCI device number of its own on the lender's root bus, in hexadecimal; `{n}` the
-    /// same in decimal; `{id}` a name of its own; `{pci}` properties of a function in that slot, and with that name; `{image}` the
-    /// file for its disk.
+    /// same in decimal; `{id}` a name of its own; `{pci}` properties of the function that is lent, with that name and in its place;
+    /// `{image}` the file for its disk.
     pub qemu: &'static str,
     /// Where the lent function is.
     pub place: Place,
@@ -38,7 +39,7 @@ pub struct Device {
 pub enum Place {
     /// On the root bus: the slot's function 0.
     Slot,
-    /// Behind the root port that is in the slot: function 0 of the first device there.
+    /// Behind a root port of its own in the slot: function 0 of the first device there.
     Port,
 }
 
@@ -116,13 +117,18 @@ impl Slot {
 
     /// A device's arguments for QEMU.
     #[must_use]
-    pub fn arguments(&self, words: &str) -> Vec<String> {
-        let words = words
-            // As much may be copied at a time when the device reads or writes the NTB's window, as with the bed's own NVMe.
-            .replace(
-                "{pci}",
-                "id={id},addr={slot},x-max-bounce-buffer-size=16777216",
-            )
+    pub fn arguments(&self, device: &Device) -> Vec<String> {
+        let (port, place) = match device.place {
+            Place::Slot => ("", "addr={slot}"),
+            Place::Port => (
+                "-device pcie-root-port,id={id}p,addr={slot},chassis={n},slot={n} ",
+                "bus={id}p",
+            ),
+        };
+        // As much may be copied at a time when the device reads or writes the NTB's window, as with the bed's own NVMe.
+        let pci = format!("id={{id}},{place},x-max-bounce-buffer-size=16777216");
+        let words = format!("{port}{}", device.qemu)
+            .replace("{pci}", &pci)
             .replace("{slot}", &format!("{:#x}", self.number))
             .replace("{n}", &self.number.to_string())
             .replace("{id}", &self.id)

@@ -31,6 +31,13 @@ pub static SCATTERED: Setting = Setting {
     is_unsafe: true,
 };
 
+/// Most of the borrower's memory is where the window does not reach: it is copied.
+pub static SMALL_WINDOW: Setting = Setting {
+    name: "no IOMMU, small window",
+    options: small_window,
+    is_unsafe: true,
+};
+
 /// The lender's IOMMU holds its devices back, and remaps interrupts.
 pub static LENDER_IOMMU: Setting = Setting {
     name: "lender's IOMMU",
@@ -79,6 +86,17 @@ pub static BOTH_REMAPPING: Setting = Setting {
     is_unsafe: false,
 };
 
+/// Both translate: of the borrower's memory a device reaches what its driver has mapped.
+pub static BOTH_TRANSLATE: Setting = Setting {
+    name: "both IOMMUs translate",
+    options: || {
+        let mut options = lender_iommu("")?;
+        options.host_mut("borrower")?.iommu = true;
+        Ok(options)
+    },
+    is_unsafe: false,
+};
+
 /// The borrower's IOMMU translates what comes from the NTB.
 pub static BORROWER_TRANSLATES: Setting = Setting {
     name: "borrower's IOMMU translates",
@@ -86,9 +104,9 @@ pub static BORROWER_TRANSLATES: Setting = Setting {
     is_unsafe: true,
 };
 
-/// Memory of the lender's firmware for prefetchable registers begins where its largest device wants it, and is filled from there;
-/// what must not be prefetched is at its other end. This fills most of what would be between them with registers of nobody's
-/// interest, so that one window reaches from the ones to the others.
+/// The firmware's memory for prefetchable registers begins where its largest device wants it, and is filled from there; what must not
+/// be prefetched is at its other end. This fills most of what would be between them with registers of nobody's interest, so that one
+/// window reaches from the ones to the others, behind ports at least: their registers are next to that border on either side.
 const FILLED: [&str; 4] = [
     "-device",
     "pci-testdev,membar=256M,addr=0x1a.0,multifunction=on",
@@ -112,6 +130,18 @@ fn scattered() -> Result<Options> {
     }
     // Interrupts are to have somewhere to go.
     options.host_mut("borrower")?.smp = 2;
+    Ok(options)
+}
+
+fn small_window() -> Result<Options> {
+    let mut options = scattered()?;
+    options.host_mut("borrower")?.memory = 3 << 30;
+    for link in &mut options.links {
+        link.windows = default_windows(link.family);
+        if let Some(memory) = link.windows.last_mut() {
+            memory.size = 2 << 30;
+        }
+    }
     Ok(options)
 }
 

@@ -11,12 +11,16 @@ use super::LIMIT;
 /// What a virtio device says that puts raw addresses on the bus, or rather the kernel of the borrower about it.
 pub const BYPASSES: &str = "device must provide VIRTIO_F_ACCESS_PLATFORM";
 
+/// The registers of a function that has MSI-X are in two pieces, which the firmware puts far from each other. Behind a port the
+/// NTB's registers are not between them.
+pub const PLACE: Place = Place::Port;
+
 /// A source of random numbers that keeps to the DMA API.
 pub static RNG: Device = Device {
     name: "virtio-rng-pci, iommu_platform=on",
     qemu: "-object rng-random,id={id}r,filename=/dev/urandom \
            -device virtio-rng-pci,{pci},rng={id}r,iommu_platform=on,disable-legacy=on",
-    place: Place::Slot,
+    place: PLACE,
     driver: Driver::Stock(&["virtio_rng"]),
     works,
 };
