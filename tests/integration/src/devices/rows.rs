@@ -55,12 +55,10 @@ pub fn all() -> Vec<Row> {
         ),
         Row::works(&disk::NVME, &setting::LENDER_NO_REMAPPING_UNSAFE),
         Row::works(&disk::NVME, &setting::BORROWER_REMAPPING),
-        Row::works(&ethernet::E1000E_MSI, &setting::BORROWER_REMAPPING),
         Row::works(&ethernet::E1000E_MOVED, &setting::BORROWER_REMAPPING),
         Row::works(&disk::NVME, &setting::BORROWER_NO_REMAPPING),
         Row::works(&disk::NVME, &setting::BOTH_REMAPPING),
         Row::works(&disk::NVME, &setting::BOTH_TRANSLATE),
-        Row::works(&ethernet::E1000, &setting::BOTH_TRANSLATE),
         Row::refused(
             &disk::NVME,
             &setting::BORROWER_TRANSLATES,
