@@ -80,6 +80,13 @@ WRITE ?=
 test-devices: env modules tools ## Lend devices of many kinds and use them, with a table of what came of it (DEVICES=, WRITE=docs/compatibility.md)
 	@$(cargo) run --release -p devlend-integration --bin test-devices -- $(DEVICES) $(if $(WRITE),--write $(WRITE))
 
+# Rounds of what is compared.
+ROUNDS ?=
+
+.PHONY: bench
+bench: env modules tools ## Measure a borrowed disk against a local one, in counts and ratios (ROUNDS=5, NTB=)
+	@$(cargo) run --release -p devlend-bench -- $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(NTB),--ntb $(NTB))
+
 .PHONY: check
 check: env ## Format and lints only
 	@tests/run check

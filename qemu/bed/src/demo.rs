@@ -6,7 +6,6 @@ mod fio;
 mod page;
 mod report;
 mod story;
-mod traffic;
 
 use std::fs;
 use std::path::PathBuf;

@@ -33,6 +33,7 @@ pub mod pci;
 mod placement;
 mod process;
 mod qemu;
+mod traffic;
 mod turn;
 mod wait;
 
@@ -52,4 +53,5 @@ pub use options::{
 };
 pub use output::Output;
 pub use placement::Placement;
+pub use traffic::{Snapshot, Traffic};
 pub use wait::{patient, until, Seen};

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What moved while the load ran: counted before and after.
+//! What moved while a borrowed device was used: counted before and after.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use devlend_bed::devlend::Link;
-use devlend_bed::{Bed, Counters, Host};
 use serde::Serialize;
+
+use crate::bed::Bed;
+use crate::devlend::Link;
+use crate::emulator::Counters;
+use crate::host::Host;
 
 /// The difference of all counters over a stretch of time.
 #[derive(Debug, Serialize)]
@@ -24,11 +27,13 @@ pub struct Traffic {
 
 impl Traffic {
     /// All interrupts of the device.
+    #[must_use]
     pub fn all_interrupts(&self) -> u64 {
         self.interrupts.values().sum()
     }
 
     /// How much one of `ntb-emu`'s counters grew.
+    #[must_use]
     pub fn emulated(&self, name: &str) -> u64 {
         self.emulator.get(name).copied().unwrap_or(0)
     }
@@ -43,6 +48,10 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Reads the counters; `device` is the borrowed device's address in `borrower`.
+    ///
+    /// # Errors
+    ///
+    /// A host or `ntb-emu` cannot be asked.
     pub fn take(bed: &Bed, borrower: &Host, device: &str, links: [&Link<'_>; 2]) -> Result<Self> {
         borrower.reset_bounced()?;
         let mut messages = 0;
@@ -57,6 +66,10 @@ impl Snapshot {
     }
 
     /// What has moved since.
+    ///
+    /// # Errors
+    ///
+    /// As for [`take`](Self::take).
     pub fn since(
         &self,
         bed: &Bed,

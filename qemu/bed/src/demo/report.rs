@@ -4,10 +4,10 @@
 
 use std::fmt::Write as _;
 
+use devlend_bed::Traffic;
 use serde::Serialize;
 
 use super::fio::Fio;
-use super::traffic::Traffic;
 
 /// Everything that was seen.
 #[derive(Debug, Serialize)]

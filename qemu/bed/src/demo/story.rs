@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 use devlend_bed::devlend::{Lender, Link};
-use devlend_bed::{kernel_log, Bed, Host, LinkOptions};
+use devlend_bed::{kernel_log, Bed, Host, LinkOptions, Snapshot};
 
 use super::report::{Check, Report, Setting, Windows};
-use super::traffic::Snapshot;
 use super::{fio, Progress};
 
 /// Where the bed puts the NVMe of the lender.

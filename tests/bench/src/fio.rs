@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! fio, and what it measures.
+
+use std::time::Duration;
+
+use anyhow::{ensure, Context, Result};
+use devlend_bed::Host;
+use serde::Deserialize;
+
+/// What fio is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// What it is called in a report.
+    pub name: &'static str,
+    /// fio's word for it.
+    pub kind: &'static str,
+    /// Bytes of a block.
+    pub block: u32,
+    /// Requests under way at once.
+    pub depth: u32,
+}
+
+/// When fio has done enough.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// After so many blocks.
+    Blocks(u32),
+    /// After so many seconds.
+    Seconds(u32),
+}
+
+/// What fio has measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// Blocks.
+    pub blocks: u64,
+    /// Blocks a second.
+    pub rate: f64,
+    /// Half of the blocks took no longer, in microseconds.
+    pub median_us: f64,
+    /// 99 of 100 blocks took no longer, in microseconds.
+    pub p99_us: f64,
+}
+
+/// Runs a job on a disk.
+pub fn run(host: &Host, disk: &str, job: &Job, until: Until) -> Result<Measured> {
+    let Job {
+        kind, block, depth, ..
+    } = job;
+    let end = match until {
+        Until::Blocks(blocks) => format!("--io_size={}", u64::from(blocks) * u64::from(*block)),
+        Until::Seconds(seconds) => format!("--time_based --runtime={seconds}"),
+    };
+    let output = host.sh_within(
+        Duration::from_secs(300),
+        &format!(
+            "cd /tmp && fio --name=job --filename={disk} --rw={kind} --bs={block} --iodepth={depth} --ioengine=libaio --direct=1 \
+             --norandommap --randrepeat=1 --allow_file_create=0 {end} --output-format=json --output=job.json && cat job.json"
+        ),
+    )?;
+    ensure!(
+        output.ok(),
+        "fio ended with status {}: {}",
+        output.status,
+        output.error_text()
+    );
+    parse(&output.text())
+}
+
+#[derive(Deserialize)]
+struct Output {
+    jobs: Vec<Figures>,
+}
+
+#[derive(Deserialize)]
+struct Figures {
+    error: i64,
+    read: Direction,
+    write: Direction,
+}
+
+#[derive(Deserialize)]
+struct Direction {
+    total_ios: u64,
+    iops: f64,
+    clat_ns: Latency,
+}
+
+#[derive(Deserialize)]
+struct Latency {
+    #[serde(default)]
+    percentile: std::collections::BTreeMap<String, f64>,
+}
+
+fn parse(text: &str) -> Result<Measured> {
+    let output: Output = serde_json::from_str(text).context("fio's report is not understood")?;
+    let job = output.jobs.into_iter().next().context("fio ran no job")?;
+    ensure!(job.error == 0, "fio met error {}", job.error);
+    // A job goes one way.
+    let way = if job.read.total_ios > 0 {
+        job.read
+    } else {
+        job.write
+    };
+    ensure!(way.total_ios > 0, "fio moved nothing");
+    let percentile = |name: &str| {
+        let nanoseconds = way.clat_ns.percentile.get(name);
+        nanoseconds
+            .map(|n| n / 1000.0)
+            .with_context(|| format!("fio's report has no percentile {name}"))
+    };
+    Ok(Measured {
+        blocks: way.total_ios,
+        rate: way.iops,
+        median_us: percentile("50.000000")?,
+        p99_us: percentile("99.000000")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_that_was_gone_is_read() {
+        let none = r#"{"total_ios": 0, "iops": 0.0, "clat_ns": {"min": 0}}"#;
+        let some = r#"{"total_ios": 40, "iops": 20.5,
+            "clat_ns": {"percentile": {"50.000000": 1500, "99.000000": 9000}}}"#;
+        let report = |read: &str, write: &str| {
+            parse(&format!(
+                r#"{{"jobs": [{{"error": 0, "read": {read}, "write": {write}}}]}}"#
+            ))
+        };
+        let expected = Measured {
+            blocks: 40,
+            rate: 20.5,
+            median_us: 1.5,
+            p99_us: 9.0,
+        };
+        assert_eq!(report(some, none).unwrap(), expected);
+        assert_eq!(report(none, some).unwrap(), expected);
+        assert!(report(none, none).is_err());
+        assert!(parse(r#"{"jobs": []}"#).is_err());
+    }
+}
