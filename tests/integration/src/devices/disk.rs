@@ -94,12 +94,14 @@ fn works(used: &Used<'_>) -> Result<String> {
     let disk = of(host, used.address)?;
     let mut data = vec![0; LENGTH];
     ChaCha8Rng::seed_from_u64(used.number().into()).fill_bytes(&mut data);
+    // Others may be used at the same time.
+    let n = used.number();
     let block = 64 << 10;
     let (seek, count) = (OFFSET / block, LENGTH as u64 / block);
     let write = format!(
-        "cat >/tmp/data && dd if=/tmp/data of={disk} bs={block} seek={seek} oflag=direct conv=fsync status=none && \
-         dd if={disk} of=/tmp/back bs={block} skip={seek} count={count} iflag=direct status=none && \
-         cmp /tmp/data /tmp/back"
+        "cat >/tmp/data{n} && dd if=/tmp/data{n} of={disk} bs={block} seek={seek} oflag=direct conv=fsync status=none && \
+         dd if={disk} of=/tmp/back{n} bs={block} skip={seek} count={count} iflag=direct status=none && \
+         cmp /tmp/data{n} /tmp/back{n}"
     );
     let output = host.sh_with(&write, Some(data.clone()), DEFAULT_LIMIT, None)?;
     ensure!(
