@@ -77,7 +77,7 @@ fn one(hosts: &Hosts<'_>, borrowed: &Borrowed, job: &Job) -> Result<Count> {
     let local_done = fio::run(host, &hosts.local, job, Until::Blocks(BLOCKS))?;
     let local = of_local()?.saturating_sub(local_before);
 
-    // A link says which of its own windows shows the peer's registers, and in which of the peer's its interrupts arrive.
+    // A host's link says what its peer's windows show of it.
     let registers = |what| {
         let index = hosts.at_lender.number("mmio_window")?;
         anyhow::Ok(moved.emulated(&format!("ntb0.{}.windows.{index}.{what}", host.name())))
