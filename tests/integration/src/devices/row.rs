@@ -61,6 +61,8 @@ pub struct Row {
     pub setting: &'static Setting,
     /// What has to come of it.
     pub expected: Expected,
+    /// How the interrupts have to come, if it works; what the table says has to begin so.
+    pub interrupts: &'static str,
 }
 
 /// What has to come of a row.
@@ -211,13 +213,18 @@ impl Device {
 }
 
 impl Row {
-    /// A device that has to work.
+    /// A device that has to work, with interrupts of this kind.
     #[must_use]
-    pub const fn works(device: &'static Device, setting: &'static Setting) -> Self {
+    pub const fn works(
+        device: &'static Device,
+        interrupts: &'static str,
+        setting: &'static Setting,
+    ) -> Self {
         Self {
             device,
             setting,
             expected: Expected::Works,
+            interrupts,
         }
     }
 
@@ -232,6 +239,7 @@ impl Row {
             device,
             setting,
             expected,
+            interrupts: "",
         }
     }
 
@@ -325,7 +333,15 @@ impl Row {
         let done = (self.device.works)(used)
             .with_context(|| format!("the kernel's last lines: {}\n", log_end(host)))?;
         let taken = seen::interrupts_taken(host, used.address)?.saturating_sub(before);
-        seen::borrowed(self, used, &format!("passed: {done}"), taken)
+        let line = seen::borrowed(self, used, &format!("passed: {done}"), taken)?;
+        // A driver that gets less than it asks for makes do without a word.
+        ensure!(
+            line.interrupts.starts_with(self.interrupts),
+            "its interrupts are {}, not {}",
+            line.interrupts,
+            self.interrupts
+        );
+        Ok(line)
     }
 }
 
