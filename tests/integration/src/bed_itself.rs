@@ -74,20 +74,27 @@ fn a_long_command_is_killed(bed: &Bed) -> Result<()> {
     })
 }
 
+/// A command that ends when another one, given later, lets it.
 fn commands_interleave(bed: &Bed) -> Result<()> {
     let host = bed.host("lender")?;
     std::thread::scope(|scope| {
-        let slow = scope.spawn(|| host.sh_ok("sleep 5; echo slow; touch /tmp/slow"));
-        let mut quick = 0;
-        while !slow.is_finished() && !host.sh("[ -e /tmp/slow ]")?.ok() {
-            quick += 1;
-        }
-        ensure!(quick > 3, "only {quick} commands while another one ran");
+        let slow = scope.spawn(|| {
+            host.sh_ok("touch /tmp/slow; until [ -e /tmp/go ]; do sleep 0.1; done; echo slow")
+        });
+        devlend_bed::until("the slow command to run", Duration::from_secs(60), || {
+            Ok(if host.sh("[ -e /tmp/slow ]")?.ok() {
+                devlend_bed::Seen::Yes(())
+            } else {
+                devlend_bed::Seen::NotYet("it does not".into())
+            })
+        })?;
+        ensure!(!slow.is_finished(), "it did not wait");
+        host.sh_ok("touch /tmp/go")?;
         match slow.join() {
             Ok(text) => ensure!(text? == "slow"),
             Err(_) => bail!("the slow command's thread died"),
         }
-        host.sh_ok("rm /tmp/slow").map(drop)
+        host.sh_ok("rm /tmp/slow /tmp/go").map(drop)
     })
 }
 
