@@ -27,6 +27,7 @@ needs-kernel :=
 endif
 cargo := cargo
 bed := target/release/bed
+bench := target/release/bench
 
 .PHONY: help
 help:
@@ -80,12 +81,28 @@ WRITE ?=
 test-devices: env modules tools ## Lend devices of many kinds and use them, with a table of what came of it (DEVICES=, WRITE=docs/compatibility.md)
 	@$(cargo) run --release -p devlend-integration --bin test-devices -- $(DEVICES) $(if $(WRITE),--write $(WRITE))
 
-# Rounds of what is compared.
+# Rounds of what is compared, whether all is measured, or only some parts of it.
 ROUNDS ?=
+FULL ?=
+ONLY ?=
 
+# On a kernel without checks, which would be measured along.
 .PHONY: bench
-bench: env modules tools ## Measure a borrowed disk against a local one, in counts and ratios (ROUNDS=5, NTB=)
-	@$(cargo) run --release -p devlend-bench -- $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(NTB),--ntb $(NTB))
+bench: ## Measure a borrowed disk: counts, instructions, against a local one, NVMe/TCP and NBD (ROUNDS=3, FULL=1, ONLY=, NTB=)
+	@export DEVLEND_KERNEL=plain
+	$(MAKE) --no-print-directory bench-tools
+	$(bench) measure $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(FULL),--full) $(if $(ONLY),--only $(ONLY)) $(if $(NTB),--ntb $(NTB))
+
+.PHONY: profile
+profile: ## Look where the borrower's processor is while it uses a borrowed disk: a table and flame graphs (NTB=)
+	@export DEVLEND_KERNEL=plain
+	$(MAKE) --no-print-directory bench-tools
+	$(bench) profile $(if $(NTB),--ntb $(NTB))
+
+.PHONY: bench-tools
+bench-tools: env modules tools
+	@$(cargo) build --release -p devlend-bench --bin bench
+	$(cargo) rustc --release -p devlend-bench --bin spin -- -C target-feature=+crt-static
 
 .PHONY: check
 check: env ## Format and lints only

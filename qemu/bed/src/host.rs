@@ -308,6 +308,32 @@ impl Host {
         Ok(())
     }
 
+    /// Has QEMU write a line to its log each time something happens that it has a trace event for, by the event's name; or no more.
+    ///
+    /// # Errors
+    ///
+    /// The host is off, or QEMU has no such event.
+    pub fn trace_qemu(&self, event: &str, on: bool) -> Result<()> {
+        let command = qmp::trace_event_set_state {
+            name: event.into(),
+            enable: on,
+            ignore_unavailable: Some(false),
+        };
+        monitor::execute(&self.file("qmp"), &command).map(drop)
+    }
+
+    /// How often an event is in QEMU's log, of those that were [asked for](Self::trace_qemu).
+    ///
+    /// # Errors
+    ///
+    /// The log cannot be read.
+    pub fn traced(&self, event: &str) -> Result<usize> {
+        let path = self.file("log");
+        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let log = String::from_utf8_lossy(&bytes);
+        Ok(log.split_whitespace().filter(|word| *word == event).count())
+    }
+
     /// What QEMU says about the machine: "running", "paused", "off" ...
     #[must_use]
     pub fn state(&self) -> String {

@@ -43,21 +43,11 @@ pub struct Measured {
     pub p99_us: f64,
 }
 
-/// Runs a job on a disk.
-pub fn run(host: &Host, disk: &str, job: &Job, until: Until) -> Result<Measured> {
-    let Job {
-        kind, block, depth, ..
-    } = job;
-    let end = match until {
-        Until::Blocks(blocks) => format!("--io_size={}", u64::from(blocks) * u64::from(*block)),
-        Until::Seconds(seconds) => format!("--time_based --runtime={seconds}"),
-    };
+/// Runs a job on disks, one after the other; their figures are in the same order.
+pub fn run(host: &Host, disks: &[&str], job: &Job, until: Until) -> Result<Vec<Measured>> {
     let output = host.sh_within(
         Duration::from_secs(300),
-        &format!(
-            "cd /tmp && fio --name=job --filename={disk} --rw={kind} --bs={block} --iodepth={depth} --ioengine=libaio --direct=1 \
-             --norandommap --randrepeat=1 --allow_file_create=0 {end} --output-format=json --output=job.json && cat job.json"
-        ),
+        &format!("{} && {REPORT}", command(disks, job, until)),
     )?;
     ensure!(
         output.ok(),
@@ -65,7 +55,36 @@ pub fn run(host: &Host, disk: &str, job: &Job, until: Until) -> Result<Measured>
         output.status,
         output.error_text()
     );
-    parse(&output.text())
+    let measured = parse(&output.text())?;
+    ensure!(
+        measured.len() == disks.len(),
+        "fio reports on {} of {} disks",
+        measured.len(),
+        disks.len()
+    );
+    Ok(measured)
+}
+
+/// What [`command`] writes its report to.
+const REPORT: &str = "cat /tmp/job.json";
+
+/// fio's command line for it.
+pub fn command(disks: &[&str], job: &Job, until: Until) -> String {
+    let Job {
+        kind, block, depth, ..
+    } = job;
+    let end = match until {
+        Until::Blocks(blocks) => format!("--io_size={}", u64::from(blocks) * u64::from(*block)),
+        Until::Seconds(seconds) => format!("--time_based --runtime={seconds}"),
+    };
+    let mut line = format!(
+        "cd /tmp && fio --rw={kind} --bs={block} --iodepth={depth} --ioengine=libaio --direct=1 --norandommap --randrepeat=1 \
+         --allow_file_create=0 {end} --output-format=json --output=job.json"
+    );
+    for disk in disks {
+        line += &format!(" --name={disk} --filename={disk} --stonewall");
+    }
+    line
 }
 
 #[derive(Deserialize)]
@@ -93,9 +112,12 @@ struct Latency {
     percentile: std::collections::BTreeMap<String, f64>,
 }
 
-fn parse(text: &str) -> Result<Measured> {
+fn parse(text: &str) -> Result<Vec<Measured>> {
     let output: Output = serde_json::from_str(text).context("fio's report is not understood")?;
-    let job = output.jobs.into_iter().next().context("fio ran no job")?;
+    output.jobs.into_iter().map(measured).collect()
+}
+
+fn measured(job: Figures) -> Result<Measured> {
     ensure!(job.error == 0, "fio met error {}", job.error);
     // A job goes one way.
     let way = if job.read.total_ios > 0 {
@@ -123,6 +145,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn disks_take_turns() {
+        let job = Job {
+            name: "read",
+            kind: "randread",
+            block: 4096,
+            depth: 1,
+        };
+        let line = command(&["/dev/a", "/dev/b"], &job, Until::Blocks(10));
+        assert_eq!(line.matches("--stonewall").count(), 2);
+        assert!(line.contains("--io_size=40960"), "{line}");
+    }
+
+    #[test]
     fn the_way_that_was_gone_is_read() {
         let none = r#"{"total_ios": 0, "iops": 0.0, "clat_ns": {"min": 0}}"#;
         let some = r#"{"total_ios": 40, "iops": 20.5,
@@ -138,9 +173,9 @@ mod tests {
             median_us: 1.5,
             p99_us: 9.0,
         };
-        assert_eq!(report(some, none).unwrap(), expected);
-        assert_eq!(report(none, some).unwrap(), expected);
+        assert_eq!(report(some, none).unwrap(), [expected]);
+        assert_eq!(report(none, some).unwrap(), [expected]);
         assert!(report(none, none).is_err());
-        assert!(parse(r#"{"jobs": []}"#).is_err());
+        assert!(parse("fio: failed").is_err());
     }
 }

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The borrowed disk against the local one, by turns.
+//! The borrowed disk against others, by turns.
 
-use anyhow::Result;
-use serde::Serialize;
+use anyhow::{Context, Result};
 
-use crate::figures::Figure;
+use crate::case::{Case, Measure, Part};
 use crate::fio::{self, Job, Measured, Until};
 use crate::hosts::{Borrowed, Hosts};
 
-/// Seconds of a job in a round.
-const SECONDS: u32 = 2;
+/// The borrower's own disk.
+pub const LOCAL: &str = "local";
 
-const JOBS: [Job; 8] = [
+const RATE: Measure = Measure::more("throughput", "blocks a second");
+const MEDIAN: Measure = Measure::less("median latency", "microseconds");
+const P99: Measure = Measure::less("99th percentile", "microseconds");
+
+/// What is done in a comparison.
+pub const JOBS: [Job; 8] = [
     job("4 KiB random read, depth 1", "randread", 4 << 10, 1),
     job("4 KiB random read, depth 8", "randread", 4 << 10, 8),
     job("4 KiB random read, depth 32", "randread", 4 << 10, 32),
@@ -32,70 +36,67 @@ const fn job(name: &'static str, kind: &'static str, block: u32, depth: u32) -> 
     }
 }
 
-/// All rounds so far: of each job the borrowed disk's figures and the local one's.
-#[derive(Default)]
+/// All rounds so far.
 pub struct Comparison {
-    rounds: Vec<[(Measured, Measured); JOBS.len()]>,
-}
-
-/// How the two compare in one job.
-#[derive(Debug, Serialize)]
-pub struct Compared {
-    /// The job.
-    pub job: &'static str,
-    /// Bytes of a block.
-    pub block: u32,
-    /// Blocks a second, borrowed.
-    pub borrowed_rate: Figure,
-    /// Blocks a second, local.
-    pub local_rate: Figure,
-    /// Borrowed over local, in each round.
-    pub rate_ratio: Figure,
-    /// Borrowed over local: how long half of the blocks take at most.
-    pub median_latency_ratio: Figure,
-    /// Borrowed over local: how long 99 of 100 blocks take at most.
-    pub p99_latency_ratio: Figure,
+    jobs: Vec<Job>,
+    /// Name and device file of what the borrowed disk is compared with.
+    others: Vec<(String, String)>,
+    seconds: u32,
+    /// For each job, of each round: the borrowed disk's figures and the others'.
+    rounds: Vec<Vec<(Measured, Vec<Measured>)>>,
 }
 
 impl Comparison {
-    /// Measures each job once with each disk. Who comes first changes from round to round.
-    pub fn round(&mut self, hosts: &Hosts<'_>, borrowed: &Borrowed) -> Result<()> {
-        let host = hosts.borrower();
-        let run = |disk: &str, job: &Job| fio::run(host, disk, job, Until::Seconds(SECONDS));
-        let borrowed_first = self.rounds.len() % 2 == 0;
-        let mut round = Vec::new();
-        for job in &JOBS {
-            round.push(if borrowed_first {
-                let ours = run(&borrowed.disk, job)?;
-                (ours, run(&hosts.local, job)?)
-            } else {
-                let local = run(&hosts.local, job)?;
-                (run(&borrowed.disk, job)?, local)
-            });
+    /// Before the first round; a job takes so many seconds with each disk.
+    #[must_use]
+    pub fn new(jobs: &[Job], others: Vec<(String, String)>, seconds: u32) -> Self {
+        Self {
+            jobs: jobs.to_vec(),
+            others,
+            seconds,
+            rounds: vec![Vec::new(); jobs.len()],
         }
-        // There are as many as jobs.
-        self.rounds.extend(<[_; JOBS.len()]>::try_from(round).ok());
+    }
+
+    /// Does each job with each disk. Who comes first changes from round to round.
+    pub fn round(&mut self, hosts: &Hosts<'_>, borrowed: &Borrowed) -> Result<()> {
+        let mut disks = vec![borrowed.disk.as_str()];
+        disks.extend(self.others.iter().map(|(_, disk)| disk.as_str()));
+        for (job, rounds) in self.jobs.iter().zip(&mut self.rounds) {
+            let first = rounds.len() % disks.len();
+            disks.rotate_left(first);
+            let seconds = Until::Seconds(self.seconds);
+            let measured = fio::run(hosts.borrower(), &disks, job, seconds);
+            let mut measured = measured.with_context(|| format!("{}: {disks:?}", job.name))?;
+            disks.rotate_right(first);
+            measured.rotate_right(first);
+            let ours = measured.remove(0);
+            rounds.push((ours, measured));
+        }
         Ok(())
     }
 
     /// What came of it.
     #[must_use]
-    pub fn figures(&self) -> Vec<Compared> {
-        let figure = |job: usize, of: &dyn Fn(&(Measured, Measured)) -> f64| {
-            let all: Vec<f64> = self.rounds.iter().map(|round| of(&round[job])).collect();
-            Figure::of(&all)
-        };
-        JOBS.iter()
-            .enumerate()
-            .map(|(index, job)| Compared {
-                job: job.name,
-                block: job.block,
-                borrowed_rate: figure(index, &|pair| pair.0.rate),
-                local_rate: figure(index, &|pair| pair.1.rate),
-                rate_ratio: figure(index, &|pair| pair.0.rate / pair.1.rate),
-                median_latency_ratio: figure(index, &|pair| pair.0.median_us / pair.1.median_us),
-                p99_latency_ratio: figure(index, &|pair| pair.0.p99_us / pair.1.p99_us),
-            })
-            .collect()
+    pub fn cases(&self, part: Part, prefix: &str) -> Vec<Case> {
+        let mut cases = Vec::new();
+        for measure in [RATE, MEDIAN, P99] {
+            let of = |measured: &Measured| match measure {
+                RATE => measured.rate,
+                MEDIAN => measured.median_us,
+                _ => measured.p99_us,
+            };
+            for (job, rounds) in self.jobs.iter().zip(&self.rounds) {
+                let ours: Vec<f64> = rounds.iter().map(|(ours, _)| of(ours)).collect();
+                let mut case = Case::new(part, format!("{prefix}{}", job.name), measure, &ours);
+                for (index, (name, _)) in self.others.iter().enumerate() {
+                    let theirs = rounds.iter().filter_map(|(_, others)| others.get(index));
+                    let theirs: Vec<f64> = theirs.map(of).collect();
+                    case = case.against(name, &ours, &theirs);
+                }
+                cases.push(case);
+            }
+        }
+        cases
     }
 }
