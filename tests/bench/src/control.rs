@@ -19,9 +19,8 @@ pub fn measure(hosts: &Hosts<'_>, rounds: u32) -> Result<Vec<Case>> {
     let at = |file: &str| hosts.at_borrower.path(file);
     let state = at(&format!("offers/{NVME}/state"));
     let address = at(&format!("offers/{NVME}/local_address"));
-    let until = |state_is: &str| format!("until [ \"$(<{state})\" = {state_is} ]; do :; done");
-    let disk =
-        "until compgen -G /sys/bus/pci/devices/$a/nvme/nvme*/nvme*n1 >/tmp/found; do :; done";
+    let until = |state_is: &str| until(&format!("[ \"$(<{state})\" = {state_is} ]"));
+    let disk = self::until("compgen -G /sys/bus/pci/devices/$a/nvme/nvme*/nvme*n1 >/tmp/found");
 
     let [mut unbind, mut bind, mut lend, mut borrow, mut give_back, mut reclaim] =
         [const { Vec::new() }; 6];
@@ -68,10 +67,16 @@ pub fn measure(hosts: &Hosts<'_>, rounds: u32) -> Result<Vec<Case>> {
     ])
 }
 
+/// Waits in a host's shell, without keeping the only processor from what is waited for.
+pub fn until(condition: &str) -> String {
+    // `read` from what never says anything is a sleep without a process.
+    format!("until {condition}; do read -t 0.002 -u 3 || :; done")
+}
+
 /// Milliseconds that a command takes in a host.
-fn took(host: &Host, command: &str) -> Result<f64> {
+pub fn took(host: &Host, command: &str) -> Result<f64> {
     let text = host.sh_ok(&format!(
-        "set -e; s=$EPOCHREALTIME; {command}; e=$EPOCHREALTIME; echo $(( ${{e/./}} - ${{s/./}} ))"
+        "set -e; mkfifo /tmp/silence 2>/dev/null || :; exec 3<>/tmp/silence; s=$EPOCHREALTIME; {command}; e=$EPOCHREALTIME; echo $(( ${{e/./}} - ${{s/./}} ))"
     ))?;
     Ok(number(&text)? / 1000.0)
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use devlend_bed::Host;
 
 use crate::case::{Case, Measure, Part};
+use crate::control::{took, until};
 use crate::hosts::{places, Hosts, LIMIT, MANY};
 
 /// After how many devices is looked.
@@ -27,6 +28,8 @@ pub fn measure(hosts: &Hosts<'_>, rounds: u32) -> Result<Vec<Case>> {
     borrow_all(hosts, &places)?;
     return_all(hosts, &places)?;
     for _ in 0..rounds {
+        // What is freed late is waited for.
+        kernel_memory(borrower)?;
         let before = kernel_memory(borrower)?;
         for (index, place) in places.iter().enumerate() {
             let took = borrow(hosts, place)?;
@@ -71,15 +74,14 @@ fn borrow(hosts: &Hosts<'_>, place: &str) -> Result<f64> {
         .offer(place)
         .wait_state("available", LIMIT)?;
     let state = hosts.at_borrower.path(&format!("offers/{place}/state"));
-    let text = hosts.borrower().sh_ok(&format!(
-        "s=$EPOCHREALTIME; echo {place} >{} || exit 1; until [ \"$(<{state})\" = borrowed ]; do :; done; e=$EPOCHREALTIME; \
-         echo $(( ${{e/./}} - ${{s/./}} ))",
-        hosts.at_borrower.path("borrow")
-    ))?;
-    let microseconds: f64 = text
-        .parse()
-        .with_context(|| format!("'{text}' is no number"))?;
-    Ok(microseconds / 1000.0)
+    let there = until(&format!("[ \"$(<{state})\" = borrowed ]"));
+    took(
+        hosts.borrower(),
+        &format!(
+            "echo {place} >{}; {there}",
+            hosts.at_borrower.path("borrow")
+        ),
+    )
 }
 
 fn borrow_all(hosts: &Hosts<'_>, places: &[String]) -> Result<()> {
@@ -94,12 +96,15 @@ fn return_all(hosts: &Hosts<'_>, places: &[String]) -> Result<()> {
         .try_for_each(|place| hosts.at_borrower.offer(place).give_back())
 }
 
-/// KiB that the kernel has for itself.
+/// KiB of what a device is made of: objects in the slab caches for them, memory that is mapped, and memory for each processor. What
+/// programs make the kernel keep is left out.
 fn kernel_memory(host: &Host) -> Result<f64> {
     let text = host.sh_ok(
-        "echo 2 >/proc/sys/vm/drop_caches; sleep 0.3; \
-         awk '/^(Slab|KernelStack|PageTables|VmallocUsed|Percpu):/ { kib += $2 } END { print kib }' /proc/meminfo",
+        "echo 3 >/proc/sys/vm/drop_caches; sleep 0.3; for cache in /sys/kernel/slab/*/shrink; do echo 1 >$cache; done; \
+         awk '/^(kmalloc|kernfs)/ { bytes += $2 * $4 } END { print bytes / 1024 }' /proc/slabinfo; \
+         awk '/^(VmallocUsed|Percpu):/ { kib += $2 } END { print kib }' /proc/meminfo",
     )?;
-    text.parse()
-        .with_context(|| format!("'{text}' is no number"))
+    let numbers = text.lines().map(str::parse::<f64>);
+    let sum = numbers.sum::<std::result::Result<f64, _>>();
+    sum.with_context(|| format!("'{text}' are no numbers"))
 }

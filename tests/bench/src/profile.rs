@@ -22,13 +22,16 @@ const JOB: Job = Job {
     block: 4096,
     depth: 1,
 };
-const BLOCKS: u32 = 3000;
+/// Seconds that the job runs, after how many perf begins to look, and how long it looks.
+const RUN: u32 = 20;
+const BEGIN: u32 = 5;
+const LOOK: u32 = 10;
 /// Samples a second; a prime number, so that they do not follow what is done at regular times.
 const RATE: u32 = 997;
 /// Lines of the table.
 const LINES: usize = 25;
 
-/// Stacks as `outermost;...;innermost`, and how often each was seen.
+/// Stacks as `outermost;...;innermost`, and for how long each was seen, in nanoseconds.
 type Stacks = BTreeMap<String, u64>;
 
 /// Looks at both and shows it.
@@ -41,7 +44,7 @@ pub fn run(family: Family) -> Result<()> {
     fs::create_dir_all(&directory)?;
     let mut both = Vec::new();
     for (name, disk) in [("borrowed", &borrowed.disk), ("local", &hosts.local)] {
-        eprintln!("{}: {BLOCKS} blocks, {name}", JOB.name);
+        eprintln!("{}, {name}: {LOOK} seconds", JOB.name);
         let stacks = sample(hosts.borrower(), disk)?;
         let path = directory.join(format!("profile-{name}.svg"));
         draw(&stacks, &format!("{}, {name}", JOB.name), &path)?;
@@ -57,10 +60,11 @@ pub fn run(family: Family) -> Result<()> {
 
 /// Runs the job under perf.
 fn sample(host: &Host, disk: &str) -> Result<Stacks> {
-    let job = fio::command(&[disk], &JOB, Until::Blocks(BLOCKS));
-    // A processor without counters: its clock does.
+    let job = fio::command(&[disk], &JOB, Until::Seconds(RUN));
+    // A processor without counters: its clock does. What fio does before it begins is left out.
     let command = format!(
-        "perf record -q -e cpu-clock -F {RATE} -a -g -o /tmp/perf.data sh -c '{job}' >/dev/null && \
+        "({job}) </dev/null &>/dev/null & sleep {BEGIN}; \
+         perf record -q -e cpu-clock -F {RATE} -a -g -o /tmp/perf.data sleep {LOOK} && wait && \
          perf script -i /tmp/perf.data --no-inline 2>/tmp/perf.log"
     );
     let output = host.sh_within(Duration::from_secs(300), &command)?;
@@ -75,7 +79,10 @@ fn sample(host: &Host, disk: &str) -> Result<Stacks> {
         .collapse(output.text().as_bytes(), &mut folded)
         .context("perf's output is not understood")?;
     let stacks = unfold(&String::from_utf8_lossy(&folded));
-    ensure!(!stacks.is_empty(), "perf saw nothing");
+    ensure!(
+        stacks.keys().any(|stack| stack.contains("nvme_")),
+        "perf saw nothing of the disk's driver"
+    );
     Ok(stacks)
 }
 
@@ -89,7 +96,7 @@ fn unfold(text: &str) -> Stacks {
 fn draw(stacks: &Stacks, title: &str, path: &std::path::Path) -> Result<()> {
     let mut options = flamegraph::Options::default();
     options.title = title.into();
-    options.count_name = "samples".into();
+    options.count_name = "ns".into();
     let lines: Vec<String> = stacks
         .iter()
         .map(|(stack, count)| format!("{stack} {count}"))
@@ -99,36 +106,31 @@ fn draw(stacks: &Stacks, title: &str, path: &std::path::Path) -> Result<()> {
         .with_context(|| format!("drawing {}", path.display()))
 }
 
-/// How often each function was the one that was executed.
+/// How long each function was the one that was executed.
 fn innermost(stacks: &Stacks) -> BTreeMap<String, u64> {
     let mut functions = BTreeMap::new();
-    for (stack, count) in stacks {
+    for (stack, time) in stacks {
         let function = stack.rsplit(';').next().unwrap_or_default();
-        *functions.entry(function.to_string()).or_default() += count;
+        *functions.entry(function.to_string()).or_default() += time;
     }
     functions
 }
 
-/// The functions that were seen most with the borrowed disk, in samples of a thousand blocks.
+/// The functions that were executed most with the borrowed disk, in percent of the time.
 fn table(borrowed: &BTreeMap<String, u64>, local: &BTreeMap<String, u64>) -> String {
-    let a_thousand = |count: u64| count as f64 * 1000.0 / f64::from(BLOCKS);
-    let mut functions: Vec<(&String, u64)> =
-        borrowed.iter().map(|(f, count)| (f, *count)).collect();
-    functions.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let share = |functions: &BTreeMap<String, u64>, name: &str| {
+        let time = functions.get(name).copied().unwrap_or(0);
+        time as f64 * 100.0 / functions.values().sum::<u64>().max(1) as f64
+    };
+    let mut names: Vec<&String> = borrowed.keys().collect();
+    names.sort_by_key(|name| std::cmp::Reverse(borrowed.get(*name)));
     let mut text = format!(
-        "\nSamples at {RATE} Hz for a thousand blocks, {}:\n\n{:>9} {:>9}  function\n",
+        "\nPercent of the borrower's time, {}:\n\n{:>9} {:>9}  function\n",
         JOB.name, "borrowed", "local"
     );
-    let mut line = |what: &str, ours: u64, theirs: u64| {
-        text += &format!(
-            "{:>9.1} {:>9.1}  {what}\n",
-            a_thousand(ours),
-            a_thousand(theirs)
-        );
-    };
-    line("all", borrowed.values().sum(), local.values().sum());
-    for (function, count) in functions.into_iter().take(LINES) {
-        line(function, count, local.get(function).copied().unwrap_or(0));
+    for name in names.into_iter().take(LINES) {
+        let (ours, theirs) = (share(borrowed, name), share(local, name));
+        text += &format!("{ours:>9.1} {theirs:>9.1}  {name}\n");
     }
     text
 }
@@ -143,7 +145,6 @@ mod tests {
         let functions = innermost(&stacks);
         assert_eq!(functions, [("idle".into(), 1), ("read".into(), 5)].into());
         let text = table(&functions, &BTreeMap::new());
-        assert!(text.contains("      2.0       0.0  all\n"), "{text}");
-        assert!(text.contains("      1.7       0.0  read\n"), "{text}");
+        assert!(text.contains("     83.3       0.0  read\n"), "{text}");
     }
 }
