@@ -228,6 +228,14 @@ impl HostBridge {
         }
     }
 
+    /// Tells the accessor that the function was looked at. Does not sleep.
+    pub(crate) fn scanned(&self) {
+        let guard = rcu::read_lock();
+        if let Some(accessor) = self.private().accessor(&guard) {
+            accessor.scanned();
+        }
+    }
+
     /// Marks the function as lost: reads answer all ones, at once.
     pub(crate) fn set_gone(&self) {
         self.private().gone.store(true, Relaxed);

@@ -25,6 +25,10 @@ pub trait ConfigOps: Send + Sync {
 
     /// Writes the low `size` bytes of `value` at `offset`.
     fn write(&self, offset: u16, size: u8, value: u32);
+
+    /// The function has been looked at, and is about to be given to others. Nothing has been done with it so far. May be called in
+    /// any context.
+    fn scanned(&self);
 }
 
 /// The operations of every bus of this crate.

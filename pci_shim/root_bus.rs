@@ -234,6 +234,7 @@ impl RootBus {
         }
         drop(function);
 
+        self.bridge.scanned();
         // SAFETY: The bus is valid; the lock is held.
         unsafe { bindings::pci_bus_add_devices(bus) };
         Ok(())

@@ -68,6 +68,8 @@ pub(crate) struct Shadow {
     #[pin]
     order: RawSpinLock<()>,
     gone: Atomic<bool>,
+    /// Nobody but the PCI core has seen the device yet, which looks at its status again and again: the image is as good as an answer.
+    unseen: Atomic<bool>,
     /// What to tell when the device is lost.
     offer: Arc<Offer>,
     pub(crate) counters: Counters,
@@ -92,6 +94,7 @@ impl Shadow {
                 image <- new_raw_spinlock!(image, c"devlend_shadow"),
                 order <- new_raw_spinlock!((), c"devlend_shadow_order"),
                 gone: Atomic::new(false),
+                unseen: Atomic::new(true),
                 offer,
                 counters: Counters {
                     reads_shadow: Counter::new(),
@@ -147,9 +150,19 @@ impl ConfigOps for Shadow {
         if self.is_gone() {
             return !0;
         }
-        if let Read::Shadow(value) = self.policy.read(&self.image.lock(), offset, size) {
-            self.counters.reads_shadow.count();
-            return value;
+        {
+            let image = self.image.lock();
+            let known = match self.policy.read(&image, offset, size) {
+                Read::Shadow(value) => Some(value),
+                Read::Peer if self.unseen.load(Relaxed) => {
+                    Some(self.policy.remembered(&image, offset, size))
+                }
+                Read::Peer => None,
+            };
+            if let Some(value) = known {
+                self.counters.reads_shadow.count();
+                return value;
+            }
         }
         self.counters.reads_peer.count();
         let request = ConfigRead {
@@ -175,6 +188,9 @@ impl ConfigOps for Shadow {
         if self.is_gone() {
             return;
         }
+        if self.policy.clears(offset, size, value) {
+            self.unseen.store(false, Relaxed);
+        }
         let write = self
             .policy
             .write(&mut self.image.lock(), &self.bars, offset, size, value);
@@ -194,5 +210,9 @@ impl ConfigOps for Shadow {
         if let Err(refusal) = answer {
             self.failed(refusal);
         }
+    }
+
+    fn scanned(&self) {
+        self.unseen.store(false, Relaxed);
     }
 }

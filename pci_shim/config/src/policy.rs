@@ -262,9 +262,23 @@ impl Policy {
     pub fn read(&self, image: &[u8], offset: u16, size: u8) -> Read {
         match Lane::new(offset, size, image.len()) {
             Some(lane) if self.rule(&lane).live & lane.mask != 0 => Read::Peer,
-            Some(lane) => Read::Shadow(lane.extract(get32(image, lane.dword * 4).unwrap_or(!0))),
-            None => Read::Shadow(all_ones(size).unwrap_or(!0)),
+            _ => Read::Shadow(self.remembered(image, offset, size)),
         }
+    }
+
+    /// Borrower: what the image has there, live bits as they were when it was made.
+    ///
+    /// That is as good as an answer until something may have happened to the device, or [`Policy::clears`] some of them.
+    pub fn remembered(&self, image: &[u8], offset: u16, size: u8) -> u32 {
+        let lane = Lane::new(offset, size, image.len());
+        lane.and_then(|lane| Some(lane.extract(get32(image, lane.dword * 4)?)))
+            .unwrap_or_else(|| all_ones(size).unwrap_or(!0))
+    }
+
+    /// Borrower: whether a write asks the device to clear bits; the image does not follow.
+    pub fn clears(&self, offset: u16, size: u8, value: u32) -> bool {
+        Lane::new(offset, size, CONFIG_SIZE)
+            .is_some_and(|lane| lane.place(value) & self.rule(&lane).clear != 0)
     }
 
     /// Borrower: the value of a read that went to the device. Bits that are not live come from the shadow.

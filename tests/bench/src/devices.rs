@@ -13,6 +13,7 @@ use crate::hosts::{places, Hosts, LIMIT, MANY};
 const STEPS: [usize; 3] = [1, 4, MANY];
 
 const TIME: Measure = Measure::less("time to borrow one more", "milliseconds");
+const MESSAGES: Measure = Measure::less("messages to borrow one more", "requests");
 const MEMORY: Measure = Measure::less("kernel memory", "KiB a device");
 
 /// Borrows one after the other, as often as asked.
@@ -23,7 +24,7 @@ pub fn measure(hosts: &Hosts<'_>, rounds: u32) -> Result<Vec<Case>> {
         hosts.lending().lend(&format!("{place} unsafe"))?;
     }
     borrower.sh_ok("echo 0 >/sys/bus/pci/drivers_autoprobe")?;
-    let [mut time, mut memory] = [const { [const { Vec::new() }; STEPS.len()] }; 2];
+    let [mut time, mut messages, mut memory] = [const { [const { Vec::new() }; STEPS.len()] }; 3];
     // What the first devices make the kernel keep is not another one's cost.
     borrow_all(hosts, &places)?;
     return_all(hosts, &places)?;
@@ -32,9 +33,12 @@ pub fn measure(hosts: &Hosts<'_>, rounds: u32) -> Result<Vec<Case>> {
         kernel_memory(borrower)?;
         let before = kernel_memory(borrower)?;
         for (index, place) in places.iter().enumerate() {
+            let sent = hosts.at_borrower.number("requests_sent")?;
             let took = borrow(hosts, place)?;
             if let Some(step) = STEPS.iter().position(|step| *step == index + 1) {
                 time[step].push(took);
+                let sent = hosts.at_borrower.number("requests_sent")? - sent;
+                messages[step].push(sent as f64);
                 let more = kernel_memory(borrower)? - before;
                 memory[step].push(more / (index + 1) as f64);
             }
@@ -63,6 +67,7 @@ pub fn measure(hosts: &Hosts<'_>, rounds: u32) -> Result<Vec<Case>> {
             .collect()
     };
     let mut all = cases(TIME, &time);
+    all.extend(cases(MESSAGES, &messages));
     all.extend(cases(MEMORY, &memory));
     Ok(all)
 }

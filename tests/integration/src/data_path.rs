@@ -2,15 +2,23 @@
 
 //! What carries the data of a borrowed device: the bridge, and no software of ours.
 
-use anyhow::{ensure, Result};
+use std::time::Duration;
 
-use crate::pair::{finally, Pair};
+use anyhow::{ensure, Context, Result};
+
+use crate::pair::{finally, Pair, NVME};
 use crate::runner::{Body, Case};
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub const CASES: &[Case] = &[
     Case {
         name: "data_path::no_messages_no_copies",
         body: Body::Pair(no_messages_no_copies),
+    },
+    Case {
+        name: "data_path::a_first_look_asks_nobody",
+        body: Body::Pair(a_first_look_asks_nobody),
     },
     Case {
         name: "data_path::a_file_system_moves_over",
@@ -49,6 +57,34 @@ fn no_messages_no_copies(pair: &Pair<'_>) -> Result<()> {
         Ok(())
     })();
     finally(body, || borrowed.end())
+}
+
+/// What the kernel reads while it finds the device is in the image; what it and others read later may have changed.
+fn a_first_look_asks_nobody(pair: &Pair<'_>) -> Result<()> {
+    const PROBE: &str = "/sys/bus/pci/drivers_autoprobe";
+    pair.borrower.write(PROBE, "0")?;
+    let body = (|| {
+        pair.lend()?;
+        let offer = pair.at_borrower.offer(NVME);
+        offer.wait_state("available", LIMIT)?;
+        let answer = pair.at_borrower.try_borrow(NVME)?;
+        ensure!(answer.is_ok(), "borrowing it gave {answer:?}");
+        let values = offer.wait_state("borrowed", LIMIT)?;
+        let address = values.get("local_address").context("no local address")?;
+        let asked = || {
+            pair.at_borrower
+                .number(&format!("offers/{NVME}/config_reads_peer"))
+        };
+        let before = asked()?;
+        // Once for the last thing that the kernel does with a new device.
+        ensure!(before <= 2, "the lender was asked {before} times");
+        pair.borrower
+            .sh_ok(&format!("setpci -s {address} STATUS"))?;
+        ensure!(asked()? > before, "the status is not the device's");
+        offer.give_back()?;
+        pair.lending().reclaim(NVME)
+    })();
+    finally(body, || pair.borrower.write(PROBE, "1"))
 }
 
 fn a_file_system_moves_over(pair: &Pair<'_>) -> Result<()> {

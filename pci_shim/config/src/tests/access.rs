@@ -97,6 +97,24 @@ fn a_live_read_is_merged_with_the_shadow() {
 }
 
 #[test]
+fn the_image_remembers_what_is_live() {
+    let mut device = nvme();
+    // Detected parity error.
+    device.put8(usize::from(STATUS) + 1, 0x80);
+    let (image, policy) = offered(&device);
+    assert_eq!(policy.read(&image, STATUS, 2), Read::Peer);
+    assert_eq!(policy.remembered(&image, STATUS, 2), 0x8010);
+    assert_eq!(policy.remembered(&image, STATUS + 1, 1), 0x80);
+    assert_eq!(policy.remembered(&image, STATUS, 4), 0xffff_ffff);
+    assert_eq!(policy.remembered(&image, 0xfff0, 4), 0xffff_ffff);
+    assert!(policy.clears(STATUS, 2, 0x8000));
+    assert!(policy.clears(STATUS + 1, 1, 0x80));
+    assert!(!policy.clears(STATUS, 2, 0x0010));
+    assert!(!policy.clears(COMMAND, 2, 0xffff));
+    assert!(!policy.clears(STATUS, 4, !0));
+}
+
+#[test]
 fn only_what_is_live_may_be_read_from_the_device() {
     let (_, policy) = offered(&igb());
     for (offset, size, admitted) in [

@@ -12,7 +12,7 @@ use crate::ntb::{Words, HANDSHAKE};
 use crate::session::{Session, NOTHING};
 
 /// So often a session is ended by a new generation: more than a log may hold.
-const FLAPS: u32 = 60;
+const FLAPS: u32 = 30;
 
 pub fn run(session: &mut Session, mut rng: fastrand::Rng) -> Result<()> {
     session.connect()?;

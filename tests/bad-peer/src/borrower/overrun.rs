@@ -10,7 +10,7 @@ use crate::ntb::REQUEST;
 use crate::session::Session;
 
 /// How often each is done: more than a log may hold.
-const TIMES: u32 = 40;
+const TIMES: u32 = 20;
 
 pub fn run(session: &mut Session) -> Result<()> {
     let mut count = 0;

@@ -64,8 +64,8 @@ pub fn floods(bed: &Bed) -> Result<()> {
     against_lender(bed, |honest, bad| {
         bad.start("borrower flood")?;
         let lending = Lender(honest.host);
-        for _ in 0..5 {
-            wait_more(honest, bad, "requests_received", 500)?;
+        for _ in 0..3 {
+            wait_more(honest, bad, "requests_received", 400)?;
             lending.reclaim(NVME)?;
             let disk = honest.host.wait_nvme(NVME, LIMIT)?;
             honest.host.sh_ok(&format!(

@@ -18,8 +18,8 @@ const MOST: usize = 256;
 pub fn offers_nonsense(bed: &Bed) -> Result<()> {
     against_borrower(bed, "offers", |honest, bad| {
         let mut most = 0;
-        for _ in 0..4 {
-            wait_more(honest, bad, "requests_sent", 300)?;
+        for _ in 0..3 {
+            wait_more(honest, bad, "requests_sent", 200)?;
             most = most.max(honest.link.offers()?.len());
             let answer = honest.link.try_borrow("ffff:fe:1f.7")?;
             ensure!(answer.is_err(), "what is nonsense was borrowed");
@@ -186,18 +186,18 @@ pub fn sends_events_about_nothing(bed: &Bed) -> Result<()> {
         offer.wait_state("available", LIMIT)?;
         honest.host.write(&honest.link.path("borrow"), FAKE)?;
         offer.wait_state("borrowed", LIMIT)?;
-        wait_more(honest, bad, "requests_received", 2000)?;
+        wait_more(honest, bad, "requests_received", 800)?;
         offer.wait_state("borrowed", Duration::ZERO)?;
         ensure!(begun()? == 1 && honest.link.number("take_backs_asked")? == 0);
         // Asked for more than once, it goes once.
         bad.tell("wanted")?;
         offer.wait_state("available", LIMIT)?;
-        wait_more(honest, bad, "requests_received", 500)?;
+        wait_more(honest, bad, "requests_received", 200)?;
         ensure!(honest.link.number("leases_ended")? == 1);
         let asked = honest.link.number("take_backs_asked")?;
         ensure!(asked == 1, "{asked} requests to give it back were obeyed");
         bad.tell("revoked")?;
-        wait_more(honest, bad, "requests_received", 500)?;
+        wait_more(honest, bad, "requests_received", 200)?;
         // Taken at once, whenever it is borrowed.
         for _ in 0..3 {
             offer.wait_state("available", LIMIT)?;
@@ -267,7 +267,7 @@ pub fn has_noise_for_registers(bed: &Bed) -> Result<()> {
         let patience = "/sys/module/nvme_core/parameters/admin_timeout";
         let before = honest.host.read(patience)?;
         honest.host.write(patience, "2")?;
-        for _ in 0..12 {
+        for _ in 0..6 {
             honest.link.offer(FAKE).wait_state("available", LIMIT)?;
             // Lost again before the command has seen it, perhaps.
             let _ = honest.link.try_borrow(FAKE)?;
@@ -289,7 +289,7 @@ pub fn ends_session_after_session(bed: &Bed) -> Result<()> {
         until("many sessions to end", SCENARIO, || {
             let output = bad.output()?;
             Ok(match output.lines().count() {
-                100.. => Seen::Yes(()),
+                50.. => Seen::Yes(()),
                 some => Seen::NotYet(format!("{some} have ended")),
             })
         })?;

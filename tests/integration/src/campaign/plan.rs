@@ -100,13 +100,9 @@ impl Kind {
 
     /// Those that take little time, one of each sort.
     pub const CHEAP: &'static [Self] = &[
-        Self::Cable,
         Self::Flap,
-        Self::Unload(Side::Lender, Modules::Role),
         Self::Unload(Side::Borrower, Modules::All),
         Self::UnbindNtb(Side::Lender),
-        Self::RemoveNtb(Side::Borrower),
-        Self::Reclaim,
         Self::ReclaimByForce,
         Self::Reset,
         Self::UnbindDriver,
