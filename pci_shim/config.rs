@@ -68,7 +68,13 @@ unsafe fn with_accessor<R>(
     let offset = u16::try_from(offset).ok()?;
     let size = u8::try_from(size).ok()?;
     // The callers in drivers/pci check alignment; a bus may also be reached by way of `bus->ops`.
-    if !matches!(size, 1 | 2 | 4) || offset % u16::from(size) != 0 || offset >= CONFIG_SPACE_SIZE {
+    let misaligned = match size {
+        1 => 0,
+        2 => offset & 1,
+        4 => offset & 3,
+        _ => return None,
+    };
+    if misaligned != 0 || offset >= CONFIG_SPACE_SIZE {
         return None;
     }
 
