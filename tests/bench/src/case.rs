@@ -18,6 +18,8 @@ pub enum Part {
     Instructions,
     /// How fast a borrowed disk is.
     Speed,
+    /// How fast a borrowed network card is.
+    Network,
     /// How long it takes to lend, borrow and return.
     Control,
     /// What one more device costs.
@@ -28,10 +30,11 @@ pub enum Part {
 
 impl Part {
     /// All of them, in the order of a report.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Counts,
         Self::Instructions,
         Self::Speed,
+        Self::Network,
         Self::Modes,
         Self::Control,
         Self::Devices,
@@ -44,6 +47,7 @@ impl Part {
             Self::Counts => "What moves for a block of 4 KiB",
             Self::Instructions => "What the borrower's processor executes for a block of 4 KiB",
             Self::Speed => "How fast a borrowed disk is",
+            Self::Network => "How fast a borrowed network card is",
             Self::Modes => "How fast a borrowed disk is in each DMA mode",
             Self::Control => "How long it takes to lend, borrow and return",
             Self::Devices => "What one more device costs the borrower",

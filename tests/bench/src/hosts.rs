@@ -14,6 +14,8 @@ use devlend_bed::{default_windows, Bed, Environment, Family, Host, LinkOptions, 
 pub const NVME: &str = "0000:00:03.0";
 /// A second one of the lender's, which it never lends.
 pub const SERVED: &str = "0000:00:06.0";
+/// A network card of either host.
+pub const CARD: &str = "0000:00:07.0";
 /// Bytes of each disk.
 const DISK: u64 = 64 << 20;
 /// How long a disk may take to appear.
@@ -75,6 +77,10 @@ pub fn with_peers(family: Family) -> Result<Options> {
     options.links.push(other);
     let served = run_dir()?.join("served");
     fs::create_dir_all(run_dir()?)?;
+    for socket in ["card.hub", "card.net"] {
+        // QEMU does not take one that is there.
+        let _ = fs::remove_file(run_dir()?.join(socket));
+    }
     File::create(&served)
         .and_then(|file| file.set_len(DISK))
         .with_context(|| format!("making {}", served.display()))?;
@@ -84,6 +90,24 @@ pub fn with_peers(family: Family) -> Result<Options> {
             "if=none,id=served,file=/run/bed/served,format=raw,discard=unmap",
             "-device",
             "nvme,drive=served,serial=served,addr=0x6",
+            // On the hosts' network, whose hub this host has.
+            "-netdev",
+            "hubport,id=card,hubid=0",
+            "-device",
+            "igb,netdev=card,mac=52:54:00:27:01:01,addr=0x7,x-max-bounce-buffer-size=16777216",
+            "-netdev",
+            "dgram,id=other,local.type=unix,local.path=/run/bed/card.hub,remote.type=unix,remote.path=/run/bed/card.net",
+            "-netdev",
+            "hubport,id=others,hubid=0,netdev=other",
+        ]
+        .map(String::from),
+    );
+    options.host_mut("borrower")?.args.extend(
+        [
+            "-netdev",
+            "dgram,id=card,local.type=unix,local.path=/run/bed/card.net,remote.type=unix,remote.path=/run/bed/card.hub",
+            "-device",
+            "igb,netdev=card,mac=52:54:00:27:01:02,addr=0x7",
         ]
         .map(String::from),
     );

@@ -14,6 +14,7 @@ mod fio;
 mod hosts;
 mod instructions;
 mod modes;
+mod network;
 mod page;
 mod peers;
 mod profile;
@@ -93,7 +94,13 @@ fn measure(arguments: &Measure) -> Result<ExitCode> {
         rounds,
         parts: match &arguments.only[..] {
             [] if arguments.full => Part::ALL.to_vec(),
-            [] => vec![Part::Counts, Part::Instructions, Part::Speed, Part::Control],
+            [] => vec![
+                Part::Counts,
+                Part::Instructions,
+                Part::Speed,
+                Part::Network,
+                Part::Control,
+            ],
             only => only.to_vec(),
         },
         setting: None,
@@ -138,7 +145,7 @@ impl Bench {
     }
 
     fn run(&mut self) -> Result<()> {
-        let beside_peers = [Part::Counts, Part::Speed, Part::Control];
+        let beside_peers = [Part::Counts, Part::Speed, Part::Network, Part::Control];
         if beside_peers.into_iter().any(|part| self.wants(part)) {
             self.beside_peers()?;
         }
@@ -194,6 +201,10 @@ impl Bench {
             self.step("counting what moves for a block");
             self.cases
                 .extend(counts::measure(&hosts, &borrowed, self.rounds)?);
+        }
+        if self.wants(Part::Network) {
+            self.step("network cards by turns");
+            self.cases.extend(network::measure(&hosts, self.rounds)?);
         }
         if self.wants(Part::Speed) {
             self.step("connecting NVMe/TCP and NBD");

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A borrowed network card against one of the borrower's own, of the same model (QEMU's igb), by turns: both are on the hosts'
+//! network, and send to and receive from the lender's own card there.
+
+use anyhow::{Context, Result};
+use devlend_bed::{until, Host, Seen};
+
+use crate::case::{Case, Measure, Part};
+use crate::hosts::{Hosts, CARD, LIMIT};
+use crate::speed::LOCAL;
+
+const RATE: Measure = Measure::more("network throughput", "Mbit/s");
+
+/// Which way data goes, as iperf3 is told.
+const WAYS: [(&str, &str); 2] = [("TCP, sent", ""), ("TCP, received", "--reverse")];
+
+/// A card in the borrower.
+struct Card {
+    interface: String,
+    address: &'static str,
+}
+
+/// Borrows the lender's card and measures both, as often as asked.
+pub fn measure(hosts: &Hosts<'_>, rounds: u32) -> Result<Vec<Case>> {
+    let (lender, borrower) = (hosts.lender(), hosts.borrower());
+    let server = lender.sh_ok("getent hosts lender | cut -d' ' -f1")?;
+    lender.sh_ok("iperf3 --server --daemon </dev/null &>/dev/null")?;
+    // Three cards are in one network: each answers for its own address only.
+    borrower.sh_ok("modprobe igb; cd /proc/sys/net/ipv4/conf/all && echo 1 >arp_ignore && echo 2 >arp_announce")?;
+    hosts.lending().lend(&format!("{CARD} unsafe"))?;
+    let borrowed = hosts.at_borrower.offer(CARD).borrow()?;
+    let cards = [
+        up(borrower, &borrowed, "10.27.0.12", &server)?,
+        up(borrower, CARD, "10.27.0.13", &server)?,
+    ];
+    let mut seen = [const { [const { Vec::new() }; 2] }; WAYS.len()];
+    for round in 0..rounds {
+        for (way, seen) in WAYS.iter().zip(&mut seen) {
+            // Who comes first changes from round to round.
+            for turn in 0..2 {
+                let which = (round as usize + turn) % 2;
+                seen[which].push(megabits(borrower, &cards[which], &server, way.1)?);
+            }
+        }
+    }
+    let all = cards.each_ref().map(|card| card.interface.as_str());
+    borrower.sh_ok(&format!(
+        "for i in {}; do ip link set $i down; done",
+        all.join(" ")
+    ))?;
+    hosts.at_borrower.offer(CARD).give_back()?;
+    let reclaimed = hosts.lending().try_reclaim(CARD)?;
+    reclaimed.ok().context("the card cannot be taken back")?;
+    lender.sh_ok("pkill iperf3")?;
+    let cases = WAYS.iter().zip(&seen).map(|((name, _), [ours, theirs])| {
+        Case::new(Part::Network, *name, RATE, ours).against(LOCAL, ours, theirs)
+    });
+    Ok(cases.collect())
+}
+
+/// Gives a function's interface an address, and waits until it reaches the server.
+fn up(host: &Host, function: &str, address: &'static str, server: &str) -> Result<Card> {
+    let interface = until(&format!("an interface of {function}"), LIMIT, || {
+        let found = host.sh_ok(&format!(
+            "ls /sys/bus/pci/devices/{function}/net 2>/dev/null; true"
+        ))?;
+        Ok(match found.lines().next() {
+            Some(name) => Seen::Yes(name.to_string()),
+            None => Seen::NotYet("there is none".into()),
+        })
+    })?;
+    host.sh_ok(&format!(
+        "ip link set {interface} up && ip addr add {address}/24 dev {interface}"
+    ))?;
+    until(&format!("{interface} to reach {server}"), LIMIT, || {
+        let ping = host.sh(&format!("ping -I {interface} -c 1 -W 2 {server}"))?;
+        Ok(if ping.ok() {
+            Seen::Yes(())
+        } else {
+            Seen::NotYet(ping.text().into_owned())
+        })
+    })?;
+    Ok(Card { interface, address })
+}
+
+/// What arrives in two seconds, each second.
+fn megabits(host: &Host, card: &Card, server: &str, way: &str) -> Result<f64> {
+    let Card { interface, address } = card;
+    let report = host.sh_ok(&format!(
+        "iperf3 --client {server} --bind {address} --bind-dev {interface} --time 2 --json {way}"
+    ))?;
+    let report: serde_json::Value =
+        serde_json::from_str(&report).context("iperf3's report is not understood")?;
+    let rate = report
+        .pointer("/end/sum_received/bits_per_second")
+        .and_then(serde_json::Value::as_f64);
+    rate.map(|rate| rate / 1e6)
+        .with_context(|| format!("iperf3 moved nothing: {report}"))
+}
