@@ -94,7 +94,7 @@ pub fn with_peers(family: Family) -> Result<Options> {
             "-netdev",
             "hubport,id=card,hubid=0",
             "-device",
-            "igb,netdev=card,mac=52:54:00:27:01:01,addr=0x7,x-max-bounce-buffer-size=16777216",
+            "e1000e,netdev=card,mac=52:54:00:27:01:01,addr=0x7,x-max-bounce-buffer-size=16777216",
             "-netdev",
             "dgram,id=other,local.type=unix,local.path=/run/bed/card.hub,remote.type=unix,remote.path=/run/bed/card.net",
             "-netdev",
@@ -107,7 +107,7 @@ pub fn with_peers(family: Family) -> Result<Options> {
             "-netdev",
             "dgram,id=card,local.type=unix,local.path=/run/bed/card.net,remote.type=unix,remote.path=/run/bed/card.hub",
             "-device",
-            "igb,netdev=card,mac=52:54:00:27:01:02,addr=0x7",
+            "e1000e,netdev=card,mac=52:54:00:27:01:02,addr=0x7",
         ]
         .map(String::from),
     );

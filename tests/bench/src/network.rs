@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A borrowed network card against one of the borrower's own, of the same model (QEMU's igb), by turns: both are on the hosts'
+//! A borrowed network card against one of the borrower's own, of the same model (QEMU's e1000e), by turns: both are on the hosts'
 //! network, and send to and receive from the lender's own card there.
 
 use anyhow::{Context, Result};
@@ -27,7 +27,7 @@ pub fn measure(hosts: &Hosts<'_>, rounds: u32) -> Result<Vec<Case>> {
     let server = lender.sh_ok("getent hosts lender | cut -d' ' -f1")?;
     lender.sh_ok("iperf3 --server --daemon </dev/null &>/dev/null")?;
     // Three cards are in one network: each answers for its own address only.
-    borrower.sh_ok("modprobe igb; cd /proc/sys/net/ipv4/conf/all && echo 1 >arp_ignore && echo 2 >arp_announce")?;
+    borrower.sh_ok("modprobe e1000e; cd /proc/sys/net/ipv4/conf/all && echo 1 >arp_ignore && echo 2 >arp_announce")?;
     hosts.lending().lend(&format!("{CARD} unsafe"))?;
     let borrowed = hosts.at_borrower.offer(CARD).borrow()?;
     let cards = [
