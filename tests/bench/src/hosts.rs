@@ -16,6 +16,8 @@ pub const NVME: &str = "0000:00:03.0";
 pub const SERVED: &str = "0000:00:06.0";
 /// A network card of either host.
 pub const CARD: &str = "0000:00:07.0";
+/// The lender's card at the other end of the network that these are on.
+pub const FAR: &str = "0000:00:08.0";
 /// Bytes of each disk.
 const DISK: u64 = 64 << 20;
 /// How long a disk may take to appear.
@@ -90,15 +92,19 @@ pub fn with_peers(family: Family) -> Result<Options> {
             "if=none,id=served,file=/run/bed/served,format=raw,discard=unmap",
             "-device",
             "nvme,drive=served,serial=served,addr=0x6",
-            // On the hosts' network, whose hub this host has.
+            // On a network of their own: a card that is down keeps a hub from the others on it.
             "-netdev",
-            "hubport,id=card,hubid=0",
+            "hubport,id=far,hubid=9",
+            "-device",
+            "e1000e,netdev=far,mac=52:54:00:27:01:03,addr=0x8",
+            "-netdev",
+            "hubport,id=card,hubid=9",
             "-device",
             "e1000e,netdev=card,mac=52:54:00:27:01:01,addr=0x7,x-max-bounce-buffer-size=16777216",
             "-netdev",
             "dgram,id=other,local.type=unix,local.path=/run/bed/card.hub,remote.type=unix,remote.path=/run/bed/card.net",
             "-netdev",
-            "hubport,id=others,hubid=0,netdev=other",
+            "hubport,id=others,hubid=9,netdev=other",
         ]
         .map(String::from),
     );

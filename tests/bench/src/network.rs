@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A borrowed network card against one of the borrower's own, of the same model (QEMU's e1000e), by turns: both are on the hosts'
-//! network, and send to and receive from the lender's own card there.
+//! A borrowed network card against one of the borrower's own, of the same model (QEMU's e1000e), by turns: both are on one network,
+//! and send to and receive from another card of the lender's there.
 
 use anyhow::{Context, Result};
 use devlend_bed::{until, Host, Seen};
 
 use crate::case::{Case, Measure, Part};
-use crate::hosts::{Hosts, CARD, LIMIT};
+use crate::hosts::{Hosts, CARD, FAR, LIMIT};
 use crate::speed::LOCAL;
 
 const RATE: Measure = Measure::more("network throughput", "Mbit/s");
+
+/// The far end's address.
+const SERVER: &str = "10.29.0.1";
 
 /// Which way data goes, as iperf3 is told.
 const WAYS: [(&str, &str); 2] = [("TCP, sent", ""), ("TCP, received", "--reverse")];
@@ -24,15 +27,20 @@ struct Card {
 /// Borrows the lender's card and measures both, as often as asked.
 pub fn measure(hosts: &Hosts<'_>, rounds: u32) -> Result<Vec<Case>> {
     let (lender, borrower) = (hosts.lender(), hosts.borrower());
-    let server = lender.sh_ok("getent hosts lender | cut -d' ' -f1")?;
+    // Not before: the first card is that of the hosts' network.
+    lender.sh_ok("modprobe e1000e")?;
+    let far = interface(lender, FAR)?;
+    lender.sh_ok(&format!(
+        "ip link set {far} up && ip addr add {SERVER}/24 dev {far}"
+    ))?;
     lender.sh_ok("iperf3 --server --daemon </dev/null &>/dev/null")?;
-    // Three cards are in one network: each answers for its own address only.
+    // Two cards are in one network: each answers for its own address only.
     borrower.sh_ok("modprobe e1000e; cd /proc/sys/net/ipv4/conf/all && echo 1 >arp_ignore && echo 2 >arp_announce")?;
     hosts.lending().lend(&format!("{CARD} unsafe"))?;
     let borrowed = hosts.at_borrower.offer(CARD).borrow()?;
     let cards = [
-        up(borrower, &borrowed, "10.27.0.12", &server)?,
-        up(borrower, CARD, "10.27.0.13", &server)?,
+        up(borrower, &borrowed, "10.29.0.2", SERVER)?,
+        up(borrower, CARD, "10.29.0.3", SERVER)?,
     ];
     let mut seen = [const { [const { Vec::new() }; 2] }; WAYS.len()];
     for round in 0..rounds {
@@ -40,7 +48,7 @@ pub fn measure(hosts: &Hosts<'_>, rounds: u32) -> Result<Vec<Case>> {
             // Who comes first changes from round to round.
             for turn in 0..2 {
                 let which = (round as usize + turn) % 2;
-                seen[which].push(megabits(borrower, &cards[which], &server, way.1)?);
+                seen[which].push(megabits(borrower, &cards[which], SERVER, way.1)?);
             }
         }
     }
@@ -61,15 +69,7 @@ pub fn measure(hosts: &Hosts<'_>, rounds: u32) -> Result<Vec<Case>> {
 
 /// Gives a function's interface an address, and waits until it reaches the server.
 fn up(host: &Host, function: &str, address: &'static str, server: &str) -> Result<Card> {
-    let interface = until(&format!("an interface of {function}"), LIMIT, || {
-        let found = host.sh_ok(&format!(
-            "ls /sys/bus/pci/devices/{function}/net 2>/dev/null; true"
-        ))?;
-        Ok(match found.lines().next() {
-            Some(name) => Seen::Yes(name.to_string()),
-            None => Seen::NotYet("there is none".into()),
-        })
-    })?;
+    let interface = interface(host, function)?;
     host.sh_ok(&format!(
         "ip link set {interface} up && ip addr add {address}/24 dev {interface}"
     ))?;
@@ -82,6 +82,19 @@ fn up(host: &Host, function: &str, address: &'static str, server: &str) -> Resul
         })
     })?;
     Ok(Card { interface, address })
+}
+
+/// The interface of a function.
+fn interface(host: &Host, function: &str) -> Result<String> {
+    until(&format!("an interface of {function}"), LIMIT, || {
+        let found = host.sh_ok(&format!(
+            "ls /sys/bus/pci/devices/{function}/net 2>/dev/null; true"
+        ))?;
+        Ok(match found.lines().find(|line| !line.is_empty()) {
+            Some(name) => Seen::Yes(name.to_string()),
+            None => Seen::NotYet("there is none".into()),
+        })
+    })
 }
 
 /// What arrives in two seconds, each second.

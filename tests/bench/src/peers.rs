@@ -126,10 +126,12 @@ fn over_nbd(lender: &Host, borrower: &Host, served: &str, address: &str) -> Resu
          nbd-server -C /tmp/nbd.conf -p /tmp/nbd.pid </dev/null &>/tmp/nbd.log"
     ))?;
     let disk = "/dev/nbd0";
-    let command = format!("nbd-client {address} {disk} -name bench </dev/null");
-    let output = borrower.sh_within(Duration::from_secs(60), &command)?;
-    output
-        .ok()
-        .then(|| disk.into())
-        .with_context(|| format!("`{command}`: {}{}", output.error_text(), output.text()))
+    // It was seen to hang while it connects.
+    let command = format!(
+        "for try in 1 2 3; do timeout 20 nbd-client {address} {disk} -name bench </dev/null &>/tmp/nbd.log && exit 0; \
+         nbd-client -d {disk} &>/dev/null; done; cat /tmp/nbd.log; exit 1"
+    );
+    let output = borrower.sh_within(Duration::from_secs(120), &command)?;
+    let why = || format!("nbd-client does not connect: {}", output.text());
+    output.ok().then(|| disk.into()).with_context(why)
 }
