@@ -62,6 +62,7 @@ use crate::{
 use devlend_protocol::{
     credit::Credit,
     Announcement,
+    AnnouncementError,
     Consumer,
     Features,
     Handshake,
@@ -164,6 +165,8 @@ struct Setup {
     handshake: Handshake,
     /// What is in the peer's scratchpads.
     announced: Option<Announcement>,
+    /// What was wrong with the peer's announcement when it was last looked at.
+    nonsense: Option<AnnouncementError>,
     /// The log says that the link is up.
     told_up: bool,
     /// When the hardware, if it is a switch, was last asked for a link.
@@ -304,6 +307,7 @@ impl Link {
                     ntb: Some(ntb),
                     handshake: Handshake::new(handshake::new_generation()),
                     announced: None,
+                    nonsense: None,
                     told_up: false,
                     asked: Instant::now(),
                     duty: Duty::new(),

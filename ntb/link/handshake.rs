@@ -144,6 +144,7 @@ impl Link {
             ntb,
             handshake,
             announced,
+            nonsense,
             ..
         } = &mut *guard;
         let Some(ntb) = ntb.as_ref() else {
@@ -162,7 +163,7 @@ impl Link {
             *announced = None;
         }
         let mut actions = if is_up {
-            self.step(ntb, handshake)
+            self.step(ntb, handshake, nonsense)
         } else {
             handshake.step(None)
         };
@@ -214,13 +215,20 @@ impl Link {
         }
     }
 
-    /// Takes a step of the handshake with what the peer announces; one that makes no sense is none.
-    fn step(&self, ntb: &Device, handshake: &mut Handshake) -> Actions {
+    /// Takes a step of the handshake with what the peer announces; one that makes no sense is none, and is complained about once,
+    /// however often the peer rings.
+    fn step(
+        &self,
+        ntb: &Device,
+        handshake: &mut Handshake,
+        nonsense: &mut Option<AnnouncementError>,
+    ) -> Actions {
         let theirs = match read(ntb) {
             Scratchpads::Unsettled => return Actions::default(),
             Scratchpads::Settled(theirs) => theirs,
         };
-        handshake.step(theirs.unwrap_or_else(|error| {
+        let wrong = theirs.err();
+        if let Some(error) = wrong.filter(|_| wrong != *nonsense) {
             self.complain(|| {
                 dev_err!(
                     self.dev(),
@@ -228,8 +236,9 @@ impl Link {
                     Shown(error)
                 )
             });
-            None
-        }))
+        }
+        *nonsense = wrong;
+        handshake.step(theirs.unwrap_or_default())
     }
 
     /// What the peer is to know of us.

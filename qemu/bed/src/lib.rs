@@ -29,6 +29,7 @@ mod monitor;
 mod network;
 mod options;
 mod output;
+mod page;
 pub mod pci;
 mod placement;
 mod process;
@@ -52,6 +53,7 @@ pub use options::{
     Options, Slot, Window,
 };
 pub use output::Output;
+pub use page::page;
 pub use placement::Placement;
 pub use traffic::{Snapshot, Traffic};
 pub use wait::{patient, until, Seen};

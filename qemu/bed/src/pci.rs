@@ -79,6 +79,25 @@ impl Host {
         })
     }
 
+    /// Waits for the network interface of a function, and returns its name.
+    ///
+    /// # Errors
+    ///
+    /// There is none when the time is up.
+    pub fn wait_interface(&self, address: &str, limit: Duration) -> Result<String> {
+        let what = format!("an interface of {address} on the {}", self.name());
+        // virtio's stands a level below.
+        let command = format!(
+            "find -L /sys/bus/pci/devices/{address} -maxdepth 3 -path '*/net/*' -prune -printf '%f\\n' 2>/dev/null; true"
+        );
+        until(&what, limit, || {
+            Ok(match self.sh_ok(&command)?.lines().next() {
+                Some(name) => Seen::Yes(name.to_string()),
+                None => Seen::NotYet("there is none".into()),
+            })
+        })
+    }
+
     /// How often each interrupt vector (by its Linux number) of a device was taken, over all processors.
     ///
     /// # Errors

@@ -436,6 +436,8 @@ impl Session {
     pub fn wait_room(&mut self) -> Result<()> {
         let start = Instant::now();
         loop {
+            // Even if there is room each time.
+            self.keep_alive()?;
             let consumed = self.own.word(CONSUMED)?;
             match self.theirs()?.producer.space(consumed) {
                 Ok(1..) => return Ok(()),
@@ -445,7 +447,6 @@ impl Session {
             if start.elapsed() > LIMIT {
                 bail!("the host takes nothing off its ring");
             }
-            self.keep_alive()?;
             sleep(POLL);
             if start.elapsed() > PATIENCE {
                 // It may have ended the session.

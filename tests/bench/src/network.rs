@@ -29,7 +29,7 @@ pub fn measure(hosts: &Hosts<'_>, rounds: u32) -> Result<Vec<Case>> {
     let (lender, borrower) = (hosts.lender(), hosts.borrower());
     // Not before: the first card is that of the hosts' network.
     lender.sh_ok("modprobe e1000e")?;
-    let far = interface(lender, FAR)?;
+    let far = lender.wait_interface(FAR, LIMIT)?;
     lender.sh_ok(&format!(
         "ip link set {far} up && ip addr add {SERVER}/24 dev {far}"
     ))?;
@@ -39,8 +39,8 @@ pub fn measure(hosts: &Hosts<'_>, rounds: u32) -> Result<Vec<Case>> {
     hosts.lending().lend(&format!("{CARD} unsafe"))?;
     let borrowed = hosts.at_borrower.offer(CARD).borrow()?;
     let cards = [
-        up(borrower, &borrowed, "10.29.0.2", SERVER)?,
-        up(borrower, CARD, "10.29.0.3", SERVER)?,
+        up(borrower, &borrowed, "10.29.0.2")?,
+        up(borrower, CARD, "10.29.0.3")?,
     ];
     let mut seen = [const { [const { Vec::new() }; 2] }; WAYS.len()];
     for round in 0..rounds {
@@ -48,7 +48,7 @@ pub fn measure(hosts: &Hosts<'_>, rounds: u32) -> Result<Vec<Case>> {
             // Who comes first changes from round to round.
             for turn in 0..2 {
                 let which = (round as usize + turn) % 2;
-                seen[which].push(megabits(borrower, &cards[which], SERVER, way.1)?);
+                seen[which].push(megabits(borrower, &cards[which], way.1)?);
             }
         }
     }
@@ -68,13 +68,13 @@ pub fn measure(hosts: &Hosts<'_>, rounds: u32) -> Result<Vec<Case>> {
 }
 
 /// Gives a function's interface an address, and waits until it reaches the server.
-fn up(host: &Host, function: &str, address: &'static str, server: &str) -> Result<Card> {
-    let interface = interface(host, function)?;
+fn up(host: &Host, function: &str, address: &'static str) -> Result<Card> {
+    let interface = host.wait_interface(function, LIMIT)?;
     host.sh_ok(&format!(
         "ip link set {interface} up && ip addr add {address}/24 dev {interface}"
     ))?;
-    until(&format!("{interface} to reach {server}"), LIMIT, || {
-        let ping = host.sh(&format!("ping -I {interface} -c 1 -W 2 {server}"))?;
+    until(&format!("{interface} to reach {SERVER}"), LIMIT, || {
+        let ping = host.sh(&format!("ping -I {interface} -c 1 -W 2 {SERVER}"))?;
         Ok(if ping.ok() {
             Seen::Yes(())
         } else {
@@ -84,24 +84,11 @@ fn up(host: &Host, function: &str, address: &'static str, server: &str) -> Resul
     Ok(Card { interface, address })
 }
 
-/// The interface of a function.
-fn interface(host: &Host, function: &str) -> Result<String> {
-    until(&format!("an interface of {function}"), LIMIT, || {
-        let found = host.sh_ok(&format!(
-            "ls /sys/bus/pci/devices/{function}/net 2>/dev/null; true"
-        ))?;
-        Ok(match found.lines().find(|line| !line.is_empty()) {
-            Some(name) => Seen::Yes(name.to_string()),
-            None => Seen::NotYet("there is none".into()),
-        })
-    })
-}
-
 /// What arrives in two seconds, each second.
-fn megabits(host: &Host, card: &Card, server: &str, way: &str) -> Result<f64> {
+fn megabits(host: &Host, card: &Card, way: &str) -> Result<f64> {
     let Card { interface, address } = card;
     let report = host.sh_ok(&format!(
-        "iperf3 --client {server} --bind {address} --bind-dev {interface} --time 2 --json {way}"
+        "iperf3 --client {SERVER} --bind {address} --bind-dev {interface} --time 2 --json {way}"
     ))?;
     let report: serde_json::Value =
         serde_json::from_str(&report).context("iperf3's report is not understood")?;

@@ -4,7 +4,7 @@
 
 use anyhow::{ensure, Result};
 use devlend_integration::devices::row::{Expected, Row};
-use devlend_integration::devices::{self, disk, setting, virtio};
+use devlend_integration::devices::{self, disk, rows, setting, virtio};
 
 use crate::runner::{Body, Case};
 
@@ -38,5 +38,9 @@ fn drivers_that_leave_out_the_dma_api() -> Result<()> {
 }
 
 fn both_hosts_remap_interrupts() -> Result<()> {
-    pass(&[Row::works(&disk::NVME, "MSI-X:", &setting::BOTH_REMAPPING)])
+    pass(&[Row::works(
+        &disk::NVME,
+        rows::MSIX,
+        &setting::BOTH_REMAPPING,
+    )])
 }

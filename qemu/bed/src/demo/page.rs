@@ -4,70 +4,50 @@
 
 mod picture;
 
-use maud::{html, Markup, DOCTYPE};
+use devlend_bed::page;
+use maud::{html, Markup};
 
 use super::report::{bounced, Report};
-
-const STYLE: &str = "
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-h3 { font-size: 1rem; font-weight: 500; margin-bottom: .3rem; }
-pre { background: #f4f5f7; padding: .7rem; overflow-x: auto; font-size: .85rem; }
-table { border-collapse: collapse; } td, th { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-.ok { color: #1a7f37; font-weight: 600; } .fail { color: #cf222e; font-weight: 600; }
-svg { width: 100%; height: auto; }
-";
 
 /// The whole page.
 pub fn render(report: &Report) -> Markup {
     let failed = report.checks.iter().filter(|check| !check.ok).count();
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "devlend: an NVMe borrowed over an NTB" }
-                style { (maud::PreEscaped(STYLE)) }
-            }
-            body {
-                h1 { "An NVMe borrowed over an NTB" }
-                p {
-                    "Two virtual machines, joined by an emulated non-transparent bridge. The NVMe of the lender ("
-                    (report.lender_address) ") was used by the borrower (as " (report.borrower_address)
-                    ") with its unmodified " code { "nvme" } " driver, and given back. "
-                    @if failed == 0 {
-                        span.ok { "All " (report.checks.len()) " checks passed." }
-                    } @else {
-                        span.fail { (failed) " of " (report.checks.len()) " checks failed." }
-                    }
-                }
-                h2 { "The path, and what crossed it while fio ran" }
-                (picture::render(report))
-                h2 { "Checks" }
-                (checks(report))
-                h2 { "The device" }
-                h3 { "in the lender, before" }
-                pre { (report.lender_lspci) }
-                h3 { "in the borrower (DMA mode " (report.dma_mode) ", isolation " (report.isolation) ")" }
-                pre { (report.borrower_lspci) }
-                h3 { "in the lender, after the return" }
-                pre { (report.returned_lspci) }
-                h2 { "The file of " (report.file_bytes >> 20) " MiB" }
-                pre { "borrower  " (report.sha256_borrower) "\nlender    " (report.sha256_lender) }
-                h2 { "The load" }
-                (load(report))
-                h2 { "The machines" }
-                p {
-                    "Linux " (report.setting.kernel) ", QEMU with " (report.setting.accel) ", "
-                    @for memory in &report.setting.memory { (memory >> 20) " MiB, " }
-                    "NTB " (report.setting.ntb) " with windows " (report.setting.windows.join("; ")) ". "
-                    "An emulated machine shows what happens, not how fast real hardware is."
-                }
+    let body = html! {
+        h1 { "An NVMe borrowed over an NTB" }
+        p {
+            "Two virtual machines, joined by an emulated non-transparent bridge. The NVMe of the lender ("
+            (report.lender_address) ") was used by the borrower (as " (report.borrower_address)
+            ") with its unmodified " code { "nvme" } " driver, and given back. "
+            @if failed == 0 {
+                span.ok { "All " (report.checks.len()) " checks passed." }
+            } @else {
+                span.fail { (failed) " of " (report.checks.len()) " checks failed." }
             }
         }
-    }
+        h2 { "The path, and what crossed it while fio ran" }
+        (picture::render(report))
+        h2 { "Checks" }
+        (checks(report))
+        h2 { "The device" }
+        h3 { "in the lender, before" }
+        pre { (report.lender_lspci) }
+        h3 { "in the borrower (DMA mode " (report.dma_mode) ", isolation " (report.isolation) ")" }
+        pre { (report.borrower_lspci) }
+        h3 { "in the lender, after the return" }
+        pre { (report.returned_lspci) }
+        h2 { "The file of " (report.file_bytes >> 20) " MiB" }
+        pre { "borrower  " (report.sha256_borrower) "\nlender    " (report.sha256_lender) }
+        h2 { "The load" }
+        (load(report))
+        h2 { "The machines" }
+        p {
+            "Linux " (report.setting.kernel) ", QEMU with " (report.setting.accel) ", "
+            @for memory in &report.setting.memory { (memory >> 20) " MiB, " }
+            "NTB " (report.setting.ntb) " with windows " (report.setting.windows.join("; ")) ". "
+            "An emulated machine shows what happens, not how fast real hardware is."
+        }
+    };
+    page("devlend: an NVMe borrowed over an NTB", &body)
 }
 
 fn checks(report: &Report) -> Markup {

@@ -95,23 +95,11 @@ card!(
     works,
     virtio::PLACE
 );
-/// The interface of a function.
-pub(super) fn of(host: &Host, address: &str) -> Result<String> {
-    until(&format!("an interface of {address}"), LIMIT, || {
-        let found = host.sh_ok(&format!(
-            "find -L /sys/bus/pci/devices/{address} -maxdepth 3 -path '*/net/*' -prune -printf '%f\\n' 2>/dev/null; true"
-        ))?;
-        Ok(match found.lines().next() {
-            Some(name) => Seen::Yes(name.to_string()),
-            None => Seen::NotYet("there is none".into()),
-        })
-    })
-}
 
 /// Puts a card into use.
 pub(super) fn up(used: &Used<'_>) -> Result<String> {
     let host = used.host();
-    let interface = of(host, used.address)?;
+    let interface = host.wait_interface(used.address, LIMIT)?;
     let n = used.number();
     host.sh_ok(&format!(
         "ip link set {interface} up && ip addr add 10.{n}.2.15/24 dev {interface}"
@@ -171,7 +159,7 @@ fn tests_itself(used: &Used<'_>) -> Result<String> {
 /// What `ethtool -t` prints, but for its test of the loopback, which waits 200 ms for its frames: how it ends depends on how busy the
 /// machine is.
 fn self_test(host: &Host, address: &str) -> Result<String> {
-    let interface = of(host, address)?;
+    let interface = host.wait_interface(address, LIMIT)?;
     let text = host.sh_ok(&format!(
         "ip link set {interface} up && ethtool -t {interface} offline; ip link set {interface} down"
     ))?;

@@ -8,7 +8,7 @@ use super::row::{Expected, Row};
 use super::{disk, ethernet, registers, setting, virtio};
 
 /// Kinds of interrupts, as the table begins with them.
-const MSIX: &str = "MSI-X:";
+pub const MSIX: &str = "MSI-X:";
 const MSI: &str = "MSI:";
 const INTX: &str = "INTx:";
 
