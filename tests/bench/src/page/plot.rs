@@ -77,9 +77,11 @@ pub fn render(table: &Table<'_>) -> Option<Markup> {
     Some(html! {
         svg viewBox={ "0 0 980 " (at(bottom + 24.0)) } role="img" aria-label={ "Ratios: " (table.measure.measure) }
             font-family="system-ui, sans-serif" font-size="12" {
-            @for (index, name) in names.iter().enumerate() {
-                circle cx=(at(LEFT + 6.0 + index as f64 * 170.0)) cy="14" r="4" fill=(color(index)) {}
-                text x=(at(LEFT + 16.0 + index as f64 * 170.0)) y="18" { "over " (name) }
+            // One text, so that a long name moves those after it.
+            text x=(at(LEFT)) y="18" {
+                @for (index, name) in names.iter().enumerate() {
+                    tspan fill=(color(index)) dx=(if index == 0 { "0" } else { "18" }) { "\u{25cf}" } " over " (name)
+                }
             }
             @for tick in scale.ticks() {
                 @let x = at(scale.x(tick));
