@@ -147,6 +147,8 @@ pub fn translating(family: Family) -> Result<Options> {
     let mut options = plain(family)?;
     for host in &mut options.hosts {
         host.iommu = true;
+        // A block is moved a word at a time here, and eight large ones take about as long as the driver waits: 30 s.
+        host.append = "nvme_core.io_timeout=240".into();
     }
     for link in &mut options.links {
         link.windows = default_windows(family);

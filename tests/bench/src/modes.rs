@@ -31,6 +31,9 @@ const fn mode(name: &'static str, options: fn(Family) -> Result<Options>) -> Mod
 
 const COPIED: Measure = Measure::less("copied on the way, most at a time", "bytes");
 
+/// Most rounds of a mode: in `iommu` each takes minutes.
+const ROUNDS: u32 = 3;
+
 /// Measures one mode.
 pub fn measure(mode: Mode, family: Family, rounds: u32) -> Result<Vec<Case>> {
     let Mode { name, options } = mode;
@@ -44,7 +47,7 @@ pub fn measure(mode: Mode, family: Family, rounds: u32) -> Result<Vec<Case>> {
     let local = vec![(LOCAL.to_string(), hosts.local.clone())];
     let mut comparison = Comparison::new(&jobs, local, 1);
     hosts.borrower().reset_bounced()?;
-    for _ in 0..rounds {
+    for _ in 0..rounds.min(ROUNDS) {
         comparison.round(&hosts, &borrowed)?;
     }
     let mut cases = comparison.cases(Part::Modes, &format!("{name}: "));
