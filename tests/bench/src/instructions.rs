@@ -21,6 +21,9 @@ const BLOCKS: [u32; 2] = [100, 1100];
 
 const INSTRUCTIONS: Measure = Measure::less("instructions", "instructions a block");
 
+/// Counted twice for the local disk: what this differs from itself by is not a disk's.
+const CONTROL: Job = JOBS[0];
+
 /// The jobs that are counted: reads and writes, one at a time and many.
 fn jobs() -> impl Iterator<Item = &'static Job> {
     JOBS.iter()
@@ -47,6 +50,7 @@ pub fn measure(hosts: &Hosts<'_>, borrowed: &Borrowed, rounds: u32) -> Result<Ve
         }
     }
     let mut seen = vec![(Vec::new(), Vec::new()); jobs().count()];
+    let mut again = Vec::new();
     for _ in 0..rounds {
         let idle = run(hosts, "sleep 1")?;
         let a_turn = idle.instructions / idle.turns;
@@ -54,12 +58,20 @@ pub fn measure(hosts: &Hosts<'_>, borrowed: &Borrowed, rounds: u32) -> Result<Ve
             ours.push(a_block(hosts, &borrowed.disk, job, a_turn)?);
             theirs.push(a_block(hosts, &hosts.local, job, a_turn)?);
         }
+        again.push(a_block(hosts, &hosts.local, &CONTROL, a_turn)?);
     }
-    let cases = jobs().zip(&seen).map(|(job, (ours, theirs))| {
-        let case = Case::new(Part::Instructions, job.name, INSTRUCTIONS, ours);
-        case.against(LOCAL, ours, theirs)
-    });
-    Ok(cases.collect())
+    let case = |name: String, ours: &[f64], theirs: &[f64]| {
+        Case::new(Part::Instructions, name, INSTRUCTIONS, ours).against(LOCAL, ours, theirs)
+    };
+    let mut cases: Vec<Case> = jobs()
+        .zip(&seen)
+        .map(|(job, (ours, theirs))| case(job.name.into(), ours, theirs))
+        .collect();
+    if let Some((_, local)) = seen.first() {
+        let name = format!("local again, not borrowed: {}", CONTROL.name);
+        cases.push(case(name, &again, local));
+    }
+    Ok(cases)
 }
 
 /// Instructions of a block.
