@@ -22,6 +22,7 @@ pub mod devlend;
 mod emulator;
 mod ending;
 mod environment;
+pub mod fio;
 mod host;
 pub mod kernel_log;
 mod mmio;

@@ -4,9 +4,8 @@
 
 use std::time::Duration;
 
-use anyhow::{ensure, Context, Result};
-use devlend_bed::Host;
-use serde::Deserialize;
+use anyhow::{ensure, Result};
+use devlend_bed::{fio, Host};
 
 /// What fio is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +50,12 @@ pub fn run(host: &Host, disks: &[&str], job: &Job, until: Until) -> Result<Vec<M
     )?;
     ensure!(
         output.ok(),
-        "fio ended with status {}: {}",
+        "fio ended with status {}: {}\nIts kernel said last:\n{}",
         output.status,
-        output.error_text()
+        output.error_text(),
+        host.sh_ok("dmesg | tail -n 15").unwrap_or_default()
     );
-    let measured = parse(&output.text())?;
+    let measured = measured(&output.text())?;
     ensure!(
         measured.len() == disks.len(),
         "fio reports on {} of {} disks",
@@ -87,37 +87,11 @@ pub fn command(disks: &[&str], job: &Job, until: Until) -> String {
     line
 }
 
-#[derive(Deserialize)]
-struct Output {
-    jobs: Vec<Figures>,
+fn measured(report: &str) -> Result<Vec<Measured>> {
+    fio::jobs(report)?.into_iter().map(of_job).collect()
 }
 
-#[derive(Deserialize)]
-struct Figures {
-    error: i64,
-    read: Direction,
-    write: Direction,
-}
-
-#[derive(Deserialize)]
-struct Direction {
-    total_ios: u64,
-    iops: f64,
-    clat_ns: Latency,
-}
-
-#[derive(Deserialize)]
-struct Latency {
-    #[serde(default)]
-    percentile: std::collections::BTreeMap<String, f64>,
-}
-
-fn parse(text: &str) -> Result<Vec<Measured>> {
-    let output: Output = serde_json::from_str(text).context("fio's report is not understood")?;
-    output.jobs.into_iter().map(measured).collect()
-}
-
-fn measured(job: Figures) -> Result<Measured> {
+fn of_job(job: fio::Job) -> Result<Measured> {
     ensure!(job.error == 0, "fio met error {}", job.error);
     // A job goes one way.
     let way = if job.read.total_ios > 0 {
@@ -126,17 +100,11 @@ fn measured(job: Figures) -> Result<Measured> {
         job.write
     };
     ensure!(way.total_ios > 0, "fio moved nothing");
-    let percentile = |name: &str| {
-        let nanoseconds = way.clat_ns.percentile.get(name);
-        nanoseconds
-            .map(|n| n / 1000.0)
-            .with_context(|| format!("fio's report has no percentile {name}"))
-    };
     Ok(Measured {
         blocks: way.total_ios,
         rate: way.iops,
-        median_us: percentile("50.000000")?,
-        p99_us: percentile("99.000000")?,
+        median_us: way.percentile_us(50)?,
+        p99_us: way.percentile_us(99)?,
     })
 }
 
@@ -163,8 +131,8 @@ mod tests {
         let some = r#"{"total_ios": 40, "iops": 20.5,
             "clat_ns": {"percentile": {"50.000000": 1500, "99.000000": 9000}}}"#;
         let report = |read: &str, write: &str| {
-            parse(&format!(
-                r#"{{"jobs": [{{"error": 0, "read": {read}, "write": {write}}}]}}"#
+            measured(&format!(
+                r#"{{"jobs": [{{"error": 0, "job_runtime": 1000, "read": {read}, "write": {write}}}]}}"#
             ))
         };
         let expected = Measured {
@@ -176,6 +144,6 @@ mod tests {
         assert_eq!(report(some, none).unwrap(), [expected]);
         assert_eq!(report(none, some).unwrap(), [expected]);
         assert!(report(none, none).is_err());
-        assert!(parse("fio: failed").is_err());
+        assert!(measured("fio: failed").is_err());
     }
 }

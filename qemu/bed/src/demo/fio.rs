@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
-use devlend_bed::Host;
-use serde::{Deserialize, Serialize};
+use devlend_bed::{fio, Host};
+use serde::Serialize;
 
 /// What fio measured.
 #[derive(Debug, Serialize)]
@@ -27,25 +27,6 @@ pub struct Fio {
     pub seconds: f64,
 }
 
-#[derive(Deserialize)]
-struct Output {
-    jobs: Vec<Job>,
-}
-
-#[derive(Deserialize)]
-struct Job {
-    error: i64,
-    job_runtime: u64,
-    read: Direction,
-    write: Direction,
-}
-
-#[derive(Deserialize)]
-struct Direction {
-    total_ios: u64,
-    iops: f64,
-}
-
 /// Runs it on a file of its own below `directory`.
 pub fn run(host: &Host, directory: &str, megabytes: u32) -> Result<Fio> {
     let command = format!(
@@ -62,12 +43,8 @@ pub fn run(host: &Host, directory: &str, megabytes: u32) -> Result<Fio> {
         output.error_text(),
         host.sh_ok("tail -c 2000 /tmp/fio.json").unwrap_or_default()
     );
-    parse(&output.text(), megabytes)
-}
-
-fn parse(text: &str, megabytes: u32) -> Result<Fio> {
-    let output: Output = serde_json::from_str(text).context("fio's report is not understood")?;
-    let job = output.jobs.first().context("fio ran no job")?;
+    let jobs = fio::jobs(&output.text())?;
+    let job = jobs.first().context("fio ran no job")?;
     Ok(Fio {
         bytes: u64::from(megabytes) << 20,
         reads: job.read.total_ios,
@@ -77,25 +54,4 @@ fn parse(text: &str, megabytes: u32) -> Result<Fio> {
         write_iops: job.write.iops,
         seconds: Duration::from_millis(job.job_runtime).as_secs_f64(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_is_understood() {
-        let text = r#"{"fio version": "fio-3.39", "jobs": [{"jobname": "demo", "error": 0, "job_runtime": 2500,
-            "read": {"total_ios": 300, "iops": 120.5, "short_ios": 0},
-            "write": {"total_ios": 200, "iops": 80.25}}]}"#;
-        let fio = parse(text, 2).unwrap();
-        assert_eq!((fio.reads, fio.writes, fio.error), (300, 200, 0));
-        assert_eq!((fio.bytes, fio.seconds), (2 << 20, 2.5));
-    }
-
-    #[test]
-    fn no_report_is_an_error() {
-        assert!(parse("fio: failed", 1).is_err());
-        assert!(parse(r#"{"jobs": []}"#, 1).is_err());
-    }
 }
