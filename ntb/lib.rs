@@ -14,6 +14,7 @@ pub mod device;
 pub mod duty;
 pub mod errno;
 mod key;
+pub mod keys;
 pub mod link;
 pub mod memory;
 pub mod notifier;

@@ -6,7 +6,7 @@
 //! `handshake`, which brings the session up and down; `serve` takes the peer's requests off our ring; `request` puts
 //! ours on the peer's. The roles see [`Link`] and [`Peer`].
 //!
-//! Lock order: set-up, key, attach, peer, pulse, receiver, session, control block. The session's lock is raw, since configuration accessors send from under raw
+//! Lock order: set-up, all links' keys, key, attach, peer, pulse, receiver, session, control block. The session's lock is raw, since configuration accessors send from under raw
 //! spinlocks with interrupts off.
 
 mod attach;
@@ -52,6 +52,7 @@ use crate::{
     duty::Duty,
     errno::enotconn,
     key::Key,
+    keys,
     new_raw_spinlock,
     queue::OwnedQueue,
     rate_limit::RateLimit,
@@ -272,6 +273,7 @@ impl Link {
         ntb: Handle,
     ) -> Result<Arc<Self>> {
         let buffers = serve::Buffers::new()?;
+        let key = keys::get(&name);
 
         Arc::pin_init(
             try_pin_init!(Self {
@@ -297,7 +299,7 @@ impl Link {
                 transitions <- RateLimit::new(50),
                 uevents <- RateLimit::new(2000),
                 knobs: keepalive::Knobs::new(),
-                key <- new_mutex!(None, "devlend_key"),
+                key <- new_mutex!(key, "devlend_key"),
                 attach <- new_mutex!(attach::Present::new(), "devlend_attach"),
                 pulse <- new_mutex!(keepalive::Pulse::new(), "devlend_pulse"),
                 dir <- new_mutex!(None, "devlend_dir"),

@@ -8,6 +8,7 @@ use kernel::{
 };
 use ntb::{
     client::Registration,
+    keys::Keys,
     link::Ntb,
     role::{
         self,
@@ -33,6 +34,7 @@ struct Module {
     client: Registration<Ntb>,
     root: Root,
     registries: Registries,
+    keys: Keys,
 }
 
 impl InPlaceModule for Module {
@@ -41,6 +43,8 @@ impl InPlaceModule for Module {
         unsafe { role::init() };
 
         try_pin_init!(Self {
+            // SAFETY: The module is loaded once, and there is no link yet.
+            keys: unsafe { Keys::new() },
             registries: Registries,
             // SAFETY: As above.
             root: unsafe { Root::new() }?,

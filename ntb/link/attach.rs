@@ -17,6 +17,7 @@ use crate::{
         self,
         Key, //
     },
+    keys,
     link::request::Refusal,
     shown::Shown,
     uevent::Uevent, //
@@ -383,6 +384,7 @@ pub(super) fn set_key(link: &Arc<Link>, line: &[u8]) -> Result {
     };
 
     let setup = link.setup.lock();
+    keys::set(link.name(), key.as_ref())?;
     let before = core::mem::replace(&mut *link.key.lock(), key.clone());
     if before.is_none() && key.is_none() {
         return Ok(());

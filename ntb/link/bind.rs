@@ -84,6 +84,9 @@ fn check(device: &Device) -> Result {
 fn attach(device: &Device, link: &Arc<Link>) -> Result {
     let mut dir = root::links(|links| links.dir(link.name()))?;
     attributes::add(&mut dir, link)?;
+    if let Some(key) = link.key.lock().as_ref() {
+        dev_info!(link.dev(), "the key is {}, as before\n", key.description());
+    }
     *link.dir.lock() = Some(dir);
     role::add_link(link.clone())?;
     role::with_borrower(|borrower| borrower.link_added(link));

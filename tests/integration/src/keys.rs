@@ -9,7 +9,7 @@ use devlend_bed::devlend::Link;
 use devlend_bed::{until, Errno, Host, Seen};
 
 use crate::events::Listener;
-use crate::pair::{finally, logged, refused, Pair, NTB, NVME};
+use crate::pair::{finally, logged, ntb_driver, refused, Pair, NTB, NVME};
 use crate::runner::{Body, Case};
 use crate::unplug::{borrow_again, check_gone};
 
@@ -37,6 +37,10 @@ pub const CASES: &[Case] = &[
     Case {
         name: "keys::expired",
         body: Body::Pair(expired),
+    },
+    Case {
+        name: "keys::kept_while_the_ntb_is_away",
+        body: Body::Pair(kept_while_the_ntb_is_away),
     },
     Case {
         name: "keys::that_are_none",
@@ -309,6 +313,39 @@ fn expired(pair: &Pair<'_>) -> Result<()> {
         wait_refusal(&pair.at_lender, NONE_THERE)?;
         attach(pair)
     })
+}
+
+/// A link that comes back has its key before it says a word: nobody is let in without, not even for a moment.
+fn kept_while_the_ntb_is_away(pair: &Pair<'_>) -> Result<()> {
+    restoring(pair, || {
+        let [lender, borrower] = pair.ends();
+        for (with, without) in [(lender, borrower), (borrower, lender)] {
+            attach(pair)?;
+            pair.lend()?;
+            let driver = ntb_driver(with.host())?;
+            let ups = || ups(without.host());
+            with.host().write(&format!("{driver}/unbind"), NTB)?;
+            set(without, "")?;
+            let before = ups()?;
+            with.host().write(&format!("{driver}/bind"), NTB)?;
+            wait_refusal(with, NONE_THERE)?;
+            ensure!(
+                with.value("key")? == NAME,
+                "the key is {:?}",
+                with.value("key")?
+            );
+            ensure!(ups()? == before, "there was a session without the key");
+            nothing_goes(pair)?;
+            attach(pair)?;
+            borrow_again(pair)?;
+        }
+        Ok(())
+    })
+}
+
+/// How often a host has told its log that the link is up.
+fn ups(host: &Host) -> Result<usize> {
+    Ok(host.dmesg()?.matches("link up, ").count())
 }
 
 /// They are refused, and nothing has changed.
