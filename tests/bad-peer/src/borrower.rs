@@ -3,6 +3,7 @@
 //! A borrower that no lender deserves.
 
 mod early;
+mod excluded;
 mod flood;
 mod handshake;
 mod lease;
@@ -22,6 +23,8 @@ use crate::session::Session;
 pub enum Scenario {
     /// Asks before it has told its version.
     Early,
+    /// Wants what is lent to another, for that one only.
+    Excluded,
     /// Sends what no request is: wrong epochs, lengths, tags, kinds, versions and windows.
     Requests,
     /// Misuses a lease that it has.
@@ -43,10 +46,12 @@ pub fn run(
     scenario: Scenario,
     session: &mut Session,
     device: Address,
+    epoch: u32,
     rng: fastrand::Rng,
 ) -> Result<()> {
     match scenario {
         Scenario::Early => early::run(session, device)?,
+        Scenario::Excluded => excluded::run(session, device, epoch)?,
         Scenario::Requests => requests::run(session, rng)?,
         Scenario::Lease => lease::run(session, device, rng)?,
         Scenario::Flood => flood::run(session, device, rng)?,

@@ -60,6 +60,9 @@ enum Role {
         /// The device that it lends, where one is needed.
         #[arg(long, default_value = "0000:00:03.0")]
         device: String,
+        /// The epoch of another borrower's lease, for who wants that.
+        #[arg(long, default_value_t = 1)]
+        epoch: u32,
         scenario: borrower::Scenario,
     },
     /// Misuses a borrower, until it is killed.
@@ -72,10 +75,14 @@ fn main() -> Result<()> {
     let ntb = ntb::Ntb::open(&arguments.ntb)?;
     let mut session = session::Session::new(ntb, arguments.dialect(), rng.clone())?;
     match arguments.role {
-        Role::Borrower { device, scenario } => {
+        Role::Borrower {
+            device,
+            epoch,
+            scenario,
+        } => {
             let device = devlend_protocol::parse_address(device.as_bytes())
                 .map_err(|error| anyhow::anyhow!("{error}"))?;
-            borrower::run(scenario, &mut session, device, rng)
+            borrower::run(scenario, &mut session, device, epoch, rng)
                 .with_context(|| format!("{scenario:?}"))?;
             session.withdraw()
         }

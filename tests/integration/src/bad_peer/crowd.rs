@@ -47,9 +47,9 @@ pub fn beside_an_honest_one(bed: &Bed) -> Result<()> {
     }
     middle.load(Role::Lender)?;
     left.load(Role::Borrower)?;
-    for device in [NVME, SECOND] {
-        lending.lend(&format!("{device} unsafe"))?;
-    }
+    let west = bed.link_at("middle", "west")?;
+    lending.lend(&format!("{NVME} unsafe for={}", west.name()))?;
+    lending.lend(&format!("{SECOND} unsafe"))?;
     let at_left = bed.link_at("left", "west")?;
     at_left.wait_state("up", LIMIT)?;
     let local = at_left.offer(NVME).borrow()?;
@@ -63,11 +63,22 @@ pub fn beside_an_honest_one(bed: &Bed) -> Result<()> {
           dd if={disk} of=/tmp/seen bs=64k count=16 iflag=direct status=none || exit; \
           cmp /tmp/data /tmp/seen || exit; echo >>/tmp/rounds; done; touch /tmp/ended) >/tmp/loop.out 2>&1 &"
     ))?;
-    for scenario in ["requests", "lease", "overrun", "handshake", "noise"] {
+    let epoch = lending.value(NVME, "epoch")?;
+    let excluded = format!("--device {NVME} --epoch {epoch} excluded");
+    let scenarios = [
+        "early",
+        "requests",
+        "lease",
+        "overrun",
+        "handshake",
+        "noise",
+    ]
+    .map(|scenario| format!("--device {SECOND} {scenario}"));
+    for scenario in [excluded].into_iter().chain(scenarios) {
         wait_rounds(left, 1)?;
-        bad.borrow(&format!("--device {SECOND} {scenario}"))
+        bad.borrow(&scenario)
             .and_then(|_| wait_rounds(left, 1))
-            .with_context(|| scenario.to_owned())?;
+            .context(scenario)?;
         ensure!(lending.value(NVME, "state")? == "lent");
         ensure!(at_left.value("state")? == "up");
     }
