@@ -274,6 +274,16 @@ impl Borrowed {
         }
     }
 
+    /// Ends the session: the driver is letting go of the device, and nobody has stopped it. Sleeps.
+    pub(crate) fn shut_out(&self, link: &Arc<Link>) {
+        if link.end_session(self.shadow.scope().session) {
+            dev_err!(
+                link.dev(),
+                "the device was lost while its driver let go of it: ending the session\n"
+            );
+        }
+    }
+
     /// Ends the lease with the lender, if that did not end with its session.
     fn clunk(&self, link: &Arc<Link>) {
         let scope = self.shadow.scope();

@@ -50,6 +50,8 @@ use pci_shim::Removal;
 pub(crate) const ATTACH: u64 = 0;
 /// Work that removes a device that is lost or to be returned.
 pub(crate) const DETACH: u64 = 1;
+/// Work that shuts the lender out, whose device was lost while it was being removed in good order.
+pub(crate) const SHUT: u64 = 2;
 
 /// What there is while we have the device.
 struct Lease {
@@ -99,11 +101,14 @@ pub(crate) struct Offer {
     attach: Work<Offer, ATTACH>,
     #[pin]
     detach: Work<Offer, DETACH>,
+    #[pin]
+    shut: Work<Offer, SHUT>,
 }
 
 impl_has_work! {
     impl HasWork<Self, ATTACH> for Offer { self.attach }
     impl HasWork<Self, DETACH> for Offer { self.detach }
+    impl HasWork<Self, SHUT> for Offer { self.shut }
 }
 
 impl Offer {
@@ -129,6 +134,7 @@ impl Offer {
                 dir <- new_mutex!(None, "devlend_offer_dir"),
                 attach <- new_work!("devlend_attach"),
                 detach <- new_work!("devlend_detach"),
+                shut <- new_work!("devlend_shut"),
             }),
             GFP_KERNEL,
         )?;
@@ -222,8 +228,13 @@ impl Offer {
         let mut lease = self.lease.lock();
         let ends = lease.borrowing.lose(Which::Epoch(epoch), "no answer");
         lease.note(ends);
+        let is_ending = lease.borrowing.is_ending();
         drop(lease);
-        self.queue_detach();
+        if is_ending {
+            let _ = self.remote.queue.enqueue::<Arc<Self>, SHUT>(self.clone());
+        } else {
+            self.queue_detach();
+        }
     }
 
     /// Has the device removed and returned, in a work item. False if that is under way, or if there is none.
@@ -287,6 +298,9 @@ impl Offer {
 
     /// Ends a lease that was [taken](Self::take).
     fn end(&self, borrowed: Arc<Borrowed>, why: Removal) {
+        if borrowed.is_gone() {
+            self.tell_loss(borrowed.epoch());
+        }
         borrowed.end(&self.remote.link, why);
         let is_lost = borrowed.is_gone();
         let (why, since, held) = {
@@ -319,6 +333,25 @@ impl Offer {
         drop(held);
         drop(borrowed);
         self.remote.lease_ended();
+    }
+
+    /// At once: its driver may take long to let go.
+    fn tell_loss(&self, epoch: u32) {
+        let why = self.lease.lock().borrowing.why();
+        let link = &self.remote.link;
+        dev_warn!(
+            link.dev(),
+            "{} is lost, epoch {epoch}: {why}; removing it\n",
+            Shown(self.address)
+        );
+        events::send(
+            link,
+            "lease-lost",
+            self.address,
+            Some(epoch),
+            Some(why),
+            None,
+        );
     }
 
     fn event(&self, event: &str, seconds: Option<u32>) {
@@ -413,6 +446,16 @@ impl WorkItem<ATTACH> for Offer {
                     );
                 }
             }
+        }
+    }
+}
+
+impl WorkItem<SHUT> for Offer {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        if let Some(borrowed) = this.borrowed().filter(|borrowed| borrowed.is_gone()) {
+            borrowed.shut_out(&this.remote.link);
         }
     }
 }

@@ -70,6 +70,9 @@ struct Held {
     why: Option<&'static str>,
 }
 
+/// Why a lease ends for which nobody has given a reason.
+const RETURNED: &str = "returned";
+
 /// Which lease is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
@@ -185,15 +188,24 @@ impl Borrowing {
         }
     }
 
+    /// Whether somebody removes the device.
+    pub fn is_ending(&self) -> bool {
+        self.held.is_some_and(|held| held.phase == Phase::Ending)
+    }
+
+    /// Why the lease ends, or has to.
+    pub fn why(&self) -> &'static str {
+        self.held.and_then(|held| held.why).unwrap_or(RETURNED)
+    }
+
     /// The lease has ended; returns why. What is lost stays so until it is listed.
     pub fn ended(&mut self) -> &'static str {
         if self.state != State::Lost {
             self.state = State::Available;
         }
-        self.held
-            .take()
-            .and_then(|held| held.why)
-            .unwrap_or("returned")
+        let why = self.why();
+        self.held = None;
+        why
     }
 
     fn held(&mut self, which: Which) -> Option<&mut Held> {

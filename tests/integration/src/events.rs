@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use anyhow::{ensure, Result};
-use devlend_bed::{until, Host, Seen};
+use devlend_bed::{until, Fault, Host, Seen};
 
+use crate::faults::with_faults;
 use crate::pair::{finally, Pair, NTB, NVME};
 use crate::runner::{Body, Case};
 
@@ -14,6 +15,10 @@ pub const CASES: &[Case] = &[
     Case {
         name: "events::uevents_of_a_lease",
         body: Body::Pair(uevents_of_a_lease),
+    },
+    Case {
+        name: "events::uevents_of_a_loss",
+        body: Body::Pair(uevents_of_a_loss),
     },
     Case {
         name: "events::leases_are_counted",
@@ -131,6 +136,45 @@ fn uevents_of_a_lease(pair: &Pair<'_>) -> Result<()> {
             &format!("{NTB} DEVLEND_EVENT=link-up DEVLEND_LINK={NTB}"),
             "",
         )
+    })();
+    finally(body, || lender.stop().and_then(|()| borrower.stop()))
+}
+
+/// A loss is told when it happens, and once more when the driver has let go; in the log, too.
+fn uevents_of_a_loss(pair: &Pair<'_>) -> Result<()> {
+    let (lender, borrower) = (
+        Listener::start(pair.lender)?,
+        Listener::start(pair.borrower)?,
+    );
+    let lost = |cause: &dyn Fn() -> Result<()>, there: &str, here: &str| {
+        let borrowed = pair.borrow()?;
+        let epoch = pair.lending().value(NVME, "epoch")?;
+        let of = |at: &str, event: &str| {
+            format!("{at} DEVLEND_DEVICE={NVME} DEVLEND_EPOCH={epoch} DEVLEND_EVENT={event}")
+        };
+        cause()?;
+        let end = format!("DEVLEND_REASON={here} DEVLEND_ROLE=borrower");
+        borrower.wait(&of(NTB, "lease-lost"), &end)?;
+        borrower.wait(&of(NTB, "lease-ended"), &end)?;
+        let end = format!("DEVLEND_REASON={there} DEVLEND_ROLE=lender");
+        lender.wait(&of(NVME, "lease-ended"), &end)?;
+        borrowed.wait_gone(Duration::from_secs(30))?;
+        let log = pair.borrower.dmesg()?;
+        let position = |text: &str| log.lines().position(|line| line.contains(text));
+        let told = position(&format!("{NVME} is lost, epoch {epoch}: {here}"));
+        let ended = position(&format!("lease of {NVME}, epoch {epoch} ended: {here}"));
+        ensure!(
+            told.is_some() && told < ended,
+            "the borrower's log has the loss in line {told:?}, the end in {ended:?}"
+        );
+        anyhow::Ok(())
+    };
+    let body = (|| {
+        let force = || pair.lending().reclaim(&format!("{NVME} force"));
+        lost(&force, "reclaimed", "reclaimed")?;
+        let pull = || pair.bed.emulator().inject(Fault::Down).map(drop);
+        with_faults(pair.bed, || lost(&pull, "the link is lost", "link lost"))?;
+        pair.end()
     })();
     finally(body, || lender.stop().and_then(|()| borrower.stop()))
 }

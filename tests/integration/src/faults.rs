@@ -72,7 +72,7 @@ fn seeing_all(mut options: Options) -> Options {
 }
 
 /// Runs a test's body, and ends all faults whatever came of it.
-fn with_faults(bed: &Bed, body: impl FnOnce() -> Result<()>) -> Result<()> {
+pub fn with_faults(bed: &Bed, body: impl FnOnce() -> Result<()>) -> Result<()> {
     finally(body(), || bed.emulator().inject(Fault::Clear).map(drop))
 }
 

@@ -32,6 +32,10 @@ pub const CASES: &[Case] = &[
         name: "keepalive::a_lost_device_that_the_lender_does_not_take_back",
         body: Body::Pair(a_lost_device_that_the_lender_does_not_take_back),
     },
+    Case {
+        name: "keepalive::a_device_that_is_lost_while_it_is_returned",
+        body: Body::Pair(a_device_that_is_lost_while_it_is_returned),
+    },
 ];
 
 /// Runs a test, and sets everything as it was.
@@ -164,6 +168,50 @@ fn turned_off(pair: &Pair<'_>) -> Result<()> {
             link.wait_state("up", Duration::from_secs(30))?;
         }
         Ok(())
+    })
+}
+
+/// It is returned in good order, and in the middle of that its lender does not answer any more: the driver goes on, and frees the
+/// memory that the device may be writing to.
+fn a_device_that_is_lost_while_it_is_returned(pair: &Pair<'_>) -> Result<()> {
+    restoring(pair, || {
+        // It is not the keep-alive that is tested.
+        set(pair, "keepalive_interval", "0")?;
+        let borrowed = pair.borrow()?;
+        borrowed.check_disk()?;
+
+        pair.lender.pause()?;
+        // Whether the return says that all went well is not what is tested.
+        let noticed = pair
+            .borrower
+            .sh(&format!(
+                "timeout 60 sh -c 'echo {NVME} >{}'",
+                pair.at_borrower.path("return")
+            ))
+            .map(drop)
+            .and_then(|()| borrowed.wait_gone(Duration::from_secs(60)))
+            .and_then(|()| {
+                pair.at_borrower
+                    .wait_state("waiting", Duration::from_secs(30))
+            });
+        pair.lender.resume()?;
+        let body = noticed.and_then(|()| {
+            let log = pair.borrower.dmesg()?;
+            let position = |text: &str| log.lines().position(|line| line.contains(text));
+            let ends =
+                position("the device was lost while its driver let go of it: ending the session");
+            let ended = log
+                .lines()
+                .rev()
+                .position(|line| line.contains(&format!("lease of {NVME}")));
+            let ended = ended.map(|from_the_end| log.lines().count() - 1 - from_the_end);
+            ensure!(
+                ends.is_some() && ends < ended,
+                "the session was ended in line {ends:?}, the lease in {ended:?}: {log}"
+            );
+            Ok(())
+        });
+        finally(body, || borrow_again(pair))
     })
 }
 

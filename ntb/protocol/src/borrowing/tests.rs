@@ -57,6 +57,7 @@ fn the_first_reason_counts() {
     assert!(device.begin(7));
     device.give_back(Which::Present, "first");
     device.lose(Which::Present, "second");
+    assert_eq!(device.why(), "first");
     assert!(device.end(false));
     device.lose(Which::Present, "third");
     assert_eq!(device.ended(), "first");
@@ -162,6 +163,7 @@ proptest! {
                 Step::Attached(_) | Step::Ended => {}
             }
             prop_assert_eq!(device.epoch(), held.then_some(last));
+            prop_assert_eq!(device.is_ending(), held && ending);
             let has = matches!(device.state(), State::Borrowing | State::Borrowed);
             prop_assert!(!has || held);
         }
