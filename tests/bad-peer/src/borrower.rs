@@ -8,6 +8,7 @@ mod flood;
 mod handshake;
 mod lease;
 mod noise;
+mod old;
 mod overrun;
 mod requests;
 mod stranger;
@@ -37,6 +38,8 @@ pub enum Scenario {
     Handshake,
     /// Writes random bytes everywhere in the control block.
     Noise,
+    /// Has a device until it is told to stop.
+    Old,
     /// Has not the key.
     Stranger,
 }
@@ -58,6 +61,7 @@ pub fn run(
         Scenario::Overrun => overrun::run(session)?,
         Scenario::Handshake => handshake::run(session, rng)?,
         Scenario::Noise => noise::run(session, rng)?,
+        Scenario::Old => old::run(session, device)?,
         // Nobody serves it.
         Scenario::Stranger => return stranger::run(session, device, rng),
     }

@@ -5,6 +5,7 @@
 //! Nothing is interrupt-driven: whoever waits calls [`Session::pump`] again and again, which beats, takes steps of the
 //! handshake and answers what the host asks for.
 
+use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,8 @@ pub struct Session {
     /// The host knows our version, and we have told ours.
     answered: bool,
     asked: bool,
+    /// The kinds of event that the host has sent.
+    pub heard: BTreeSet<String>,
     rng: fastrand::Rng,
     /// What we say that we are.
     pub dialect: Dialect,
@@ -102,6 +105,7 @@ impl Session {
             beat: (Beat::default(), Instant::now()),
             answered: false,
             asked: false,
+            heard: BTreeSet::new(),
             rng,
             dialect,
         })
@@ -359,6 +363,7 @@ impl Session {
         let (header, body) =
             parse(&slot).map_err(|error| anyhow::anyhow!("its message: {error}"))?;
         if header.tag.is_none() {
+            self.heard.insert(format!("{:?}", header.kind));
             return Ok(());
         }
         let mut out = [0; SLOT_SIZE];

@@ -86,6 +86,10 @@ pub const CASES: &[Case] = &[
         body: Body::Amd(versions::has_no_features),
     },
     Case {
+        name: "bad_peer::borrows_without_features",
+        body: Body::Amd(versions::borrows_without_features),
+    },
+    Case {
         name: "bad_peer::is_from_the_future",
         body: Body::Amd(versions::is_from_the_future),
     },

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A lender of another version than the borrower, which does nothing wrong.
+//! A peer of another version than the host, which does nothing wrong.
 
 use std::thread::sleep;
 
@@ -33,6 +33,27 @@ pub fn has_no_features(bed: &Bed) -> Result<()> {
         let ups = log.iter().filter(|line| line.contains("link up")).count();
         ensure!(ups == 1, "the session has ended: {log:#?}");
         Ok(())
+    })
+}
+
+/// A borrower that does not know that it can be asked for a device is not asked, nor told of what else it would not understand;
+/// the device is taken when the time is over.
+pub fn borrows_without_features(bed: &Bed) -> Result<()> {
+    against_lender(bed, |honest, bad| {
+        let lending = Lender(honest.host);
+        bad.start("--features 0 borrower old")?;
+        lending.wait_state(NVME, "lent", LIMIT)?;
+        lending.reclaim(&format!("{NVME} deadline=3"))?;
+        bad.check()?;
+        bad.tell("stop")?;
+        bad.wait_end()?;
+        let output = bad.output()?;
+        ensure!(
+            output.contains("Revoked") && !output.contains("TakeBack"),
+            "{output}"
+        );
+        honest.check_log(&["the borrower cannot be asked", "(forced)"])?;
+        lending.lend(&format!("{NVME} unsafe"))
     })
 }
 
