@@ -88,9 +88,23 @@ fn unbind_and_bind(pair: &Pair<'_>) -> Result<()> {
     })
 }
 
+/// It is the device that is reset, by its own host.
 fn reset(pair: &Pair<'_>) -> Result<()> {
+    // What the lender's PCI core says of each.
+    let resets = || -> Result<usize> {
+        let log = pair.lender.dmesg()?;
+        Ok(log.matches(&format!("{NVME}: reset done")).count())
+    };
     with_borrowed(pair, |borrowed| {
-        pair.borrower.write(&borrowed.file("reset"), "1")
+        let before = resets()?;
+        pair.borrower.write(&borrowed.file("reset"), "1")?;
+        let after = resets()?;
+        ensure!(
+            after == before + 1,
+            "the lender has reset it {} times",
+            after - before
+        );
+        Ok(())
     })
 }
 
