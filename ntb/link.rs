@@ -6,8 +6,8 @@
 //! `handshake`, which brings the session up and down; `serve` takes the peer's requests off our ring; `request` puts
 //! ours on the peer's. The roles see [`Link`] and [`Peer`].
 //!
-//! Lock order: set-up, all links' keys, key, attach, peer, pulse, receiver, session, control block. The session's lock is raw, since configuration accessors send from under raw
-//! spinlocks with interrupts off.
+//! Lock order: set-up, all links' keys, key, attach, peer, pulse, receiver, session, control block. The session's lock is
+//! raw, since configuration accessors send from under raw spinlocks with interrupts off.
 
 mod attach;
 mod attributes;
