@@ -13,11 +13,18 @@ mod overrun;
 mod requests;
 mod stranger;
 
+use std::time::Duration;
+
 use anyhow::{ensure, Result};
 use clap::ValueEnum;
 use devlend_protocol::{Address, List, Status};
 
 use crate::session::Session;
+
+/// What lasts, lasts until this is there.
+const STOP: &str = "/tmp/bad-peer-stop";
+/// Or for so long, if whoever should end it does not.
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// What it does.
 #[derive(Clone, Copy, Debug, ValueEnum)]

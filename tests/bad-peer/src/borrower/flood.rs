@@ -3,21 +3,17 @@
 //! More than anybody asked for.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use devlend_protocol::{
     encode_request, Address, Clunk, Interrupt, Open, Request, Revoked, TakeBack, Unmask, SLOT_SIZE,
 };
 
-use super::list;
+use super::{list, LONGEST, STOP};
 use crate::ntb::{HANDSHAKE, REQUEST};
 use crate::session::{tag, Session};
 
-/// It lasts until this is there.
-const STOP: &str = "/tmp/bad-peer-stop";
-/// Or for so long, if whoever should end it does not.
-const LONGEST: Duration = Duration::from_secs(300);
 /// Doorbells between two looks at the ring.
 const RINGS: usize = 16;
 

@@ -3,17 +3,13 @@
 //! Nothing wrong, but for what its features leave out: what it is told anyway, it prints.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use devlend_protocol::{Address, Open};
 
+use super::{LONGEST, STOP};
 use crate::session::{refuse, Session};
-
-/// It lasts until this is there.
-const STOP: &str = "/tmp/bad-peer-stop";
-/// Or for so long, if whoever should end it does not.
-const LONGEST: Duration = Duration::from_secs(300);
 
 pub fn run(session: &mut Session, device: Address) -> Result<()> {
     session.connect()?;
