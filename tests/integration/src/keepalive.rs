@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use devlend_bed::{until, Errno, Seen};
 
-use crate::pair::{finally, refused, Pair, NVME};
+use crate::pair::{finally, refused, Borrowed, Pair, NVME};
 use crate::runner::{Body, Case};
 use crate::unplug::{borrow_again, check_gone, keep_reading};
 
@@ -171,6 +171,24 @@ fn turned_off(pair: &Pair<'_>) -> Result<()> {
     })
 }
 
+/// Does something while the lender stands still, until the device is gone and the session over.
+fn with_a_silent_lender(
+    pair: &Pair<'_>,
+    borrowed: &Borrowed<'_>,
+    act: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    pair.lender.pause()?;
+    let noticed = act()
+        .and_then(|()| borrowed.wait_gone(Duration::from_secs(60)))
+        .and_then(|()| {
+            pair.at_borrower
+                .wait_state("waiting", Duration::from_secs(30))
+                .map(drop)
+        });
+    pair.lender.resume()?;
+    noticed
+}
+
 /// It is returned in good order, and in the middle of that its lender does not answer any more: the driver goes on, and frees the
 /// memory that the device may be writing to.
 fn a_device_that_is_lost_while_it_is_returned(pair: &Pair<'_>) -> Result<()> {
@@ -180,22 +198,14 @@ fn a_device_that_is_lost_while_it_is_returned(pair: &Pair<'_>) -> Result<()> {
         let borrowed = pair.borrow()?;
         borrowed.check_disk()?;
 
-        pair.lender.pause()?;
-        // Whether the return says that all went well is not what is tested.
-        let noticed = pair
-            .borrower
-            .sh(&format!(
-                "timeout 60 sh -c 'echo {NVME} >{}'",
-                pair.at_borrower.path("return")
-            ))
-            .map(drop)
-            .and_then(|()| borrowed.wait_gone(Duration::from_secs(60)))
-            .and_then(|()| {
-                pair.at_borrower
-                    .wait_state("waiting", Duration::from_secs(30))
-            });
-        pair.lender.resume()?;
-        let body = noticed.and_then(|()| {
+        let body = with_a_silent_lender(pair, &borrowed, || {
+            // Whether the return says that all went well is not what is tested.
+            let back = pair.at_borrower.path("return");
+            pair.borrower
+                .sh(&format!("timeout 60 sh -c 'echo {NVME} >{back}'"))
+                .map(drop)
+        });
+        let body = body.and_then(|()| {
             let log = pair.borrower.dmesg()?;
             let position = |text: &str| log.lines().position(|line| line.contains(text));
             let ends =
@@ -224,17 +234,12 @@ fn a_lost_device_that_the_lender_does_not_take_back(pair: &Pair<'_>) -> Result<(
         borrowed.check_disk()?;
         keep_reading(pair.borrower, &borrowed)?;
 
-        pair.lender.pause()?;
-        let noticed = pair
-            .borrower
-            .sh_ok(&format!("setpci -s {} COMMAND=0006", borrowed.address))
-            .and_then(|_| borrowed.wait_gone(Duration::from_secs(60)))
-            .and_then(|()| {
-                pair.at_borrower
-                    .wait_state("waiting", Duration::from_secs(30))
-            });
-        pair.lender.resume()?;
-        let body = noticed.and_then(|()| {
+        let body = with_a_silent_lender(pair, &borrowed, || {
+            pair.borrower
+                .sh_ok(&format!("setpci -s {} COMMAND=0006", borrowed.address))
+                .map(drop)
+        });
+        let body = body.and_then(|()| {
             let log = pair.borrower.dmesg()?;
             ensure!(
                 log.contains("the lender does not take a lost device back: ending the session"),
