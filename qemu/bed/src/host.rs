@@ -308,7 +308,8 @@ impl Host {
         Ok(())
     }
 
-    /// Has QEMU write a line to its log each time something happens that it has a trace event for, by the event's name; or no more.
+    /// Has QEMU write a line to its log each time something happens that it has a trace event for, by the event's name, in which `*`
+    /// may stand for anything; or no more.
     ///
     /// # Errors
     ///
@@ -322,15 +323,24 @@ impl Host {
         monitor::execute(&self.file("qmp"), &command).map(drop)
     }
 
-    /// How often an event is in QEMU's log, of those that were [asked for](Self::trace_qemu).
+    /// QEMU's log, where the events are that were [asked for](Self::trace_qemu), a line each, in the order in which they happened.
+    ///
+    /// # Errors
+    ///
+    /// The log cannot be read.
+    pub fn qemu_log(&self) -> Result<String> {
+        let path = self.file("log");
+        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// How often an event is in [QEMU's log](Self::qemu_log).
     ///
     /// # Errors
     ///
     /// The log cannot be read.
     pub fn traced(&self, event: &str) -> Result<usize> {
-        let path = self.file("log");
-        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        let log = String::from_utf8_lossy(&bytes);
+        let log = self.qemu_log()?;
         Ok(log.split_whitespace().filter(|word| *word == event).count())
     }
 

@@ -29,6 +29,7 @@ mod lives;
 mod many_devices;
 mod plans;
 mod sleep;
+mod stops_first;
 mod table;
 mod take_back;
 mod three_hosts;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         two_devices::CASES,
         many_devices::CASES,
         isolation::CASES,
+        stops_first::CASES,
         table::CASES,
         intx::CASES,
         functions::CASES,
