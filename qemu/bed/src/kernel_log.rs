@@ -65,6 +65,13 @@ pub fn complaints(log: &str) -> Vec<&str> {
     found
 }
 
+/// Whether lockdep has turned itself off, as it does after each of its reports: what else it would have found until the host
+/// boots again is not reported.
+#[must_use]
+pub fn lockdep_ends(log: &str) -> bool {
+    log.contains("turning off the locking correctness validator")
+}
+
 fn is_complaint(line: &str) -> bool {
     COMPLAINTS.iter().any(|part| line.contains(part))
         && !HARMLESS.iter().any(|part| line.contains(part))
@@ -107,8 +114,7 @@ const BARE_LOCKS: [&[&str]; 3] = [
     &[" ntb_link_event+", " amd_link_hb+"],
 ];
 
-/// Whether a report begins here about one of these locks. After it lockdep is off: what else it would have found is not
-/// reported.
+/// Whether a report begins here about one of these locks. After it [lockdep is off](lockdep_ends).
 fn is_bare_lock(report: &[&str]) -> bool {
     let begins = report
         .first()
@@ -141,6 +147,7 @@ mod tests {
             format!(
                 "[   73.443529] INFO: trying to register non-static key.\n\
                  [   73.443937] The code is fine but needs lockdep annotation, or maybe\n\
+                 [   73.444012] turning off the locking correctness validator.\n\
                  [   73.449667] Call Trace:\n\
                  [   73.449750]  <TASK>\n\
                  [   73.450835]  ? switchtec_ntb_db_clear_mask+0x31/0x80 [ntb_hw_switchtec]\n\
@@ -158,6 +165,7 @@ mod tests {
             heartbeat,
         ] {
             assert!(complaints(&report(known)).is_empty(), "{known}");
+            assert!(lockdep_ends(&report(known)));
         }
         for other in ["devlend_ring", "switchtec_ntb_part_op", "ntb_link_event"] {
             assert_eq!(complaints(&report(other)).len(), 1, "{other}");
@@ -211,5 +219,6 @@ mod tests {
                    [    0.2] PCI: Using configuration type 1 for base access\n\
                    [    0.3] debug: unmapping init memory\n";
         assert!(complaints(log).is_empty());
+        assert!(!lockdep_ends(log));
     }
 }

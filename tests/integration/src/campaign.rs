@@ -114,8 +114,9 @@ fn add(report: &mut Report, field: Option<Field>) {
         report.data.wrong += field.disk.data.wrong;
         let console = field.hosts.bed.host("borrower").and_then(Host::console);
         report
-            .removals
-            .extend(report::removals(&console.unwrap_or_default()));
+            .ends
+            .extend(report::ends(&console.unwrap_or_default()));
+        report.longest_access = report.longest_access.max(field.longest_access);
     }
 }
 
@@ -138,6 +139,9 @@ struct Field {
     before: Option<[Snapshot; 2]>,
     /// What the fault before has left, which must be all well.
     left: Option<Left>,
+    /// The longest time that a configuration access of the borrower's has held interrupts off, us. It begins anew when devlend_ntb is
+    /// loaded or bound.
+    longest_access: u64,
 }
 
 /// The borrowed device, after a fault.
@@ -166,6 +170,7 @@ impl Field {
             disk,
             before: None,
             left: None,
+            longest_access: 0,
         })
     }
 
@@ -262,6 +267,8 @@ impl Field {
         };
         disk.check_image()?;
         disk.use_and_check(pair.borrower, &borrowed.disk, WRITES)?;
+        let longest_access = pair.at_borrower.number("config_access_longest_us")?;
+        self.longest_access = self.longest_access.max(longest_access);
         if let Some(before) = &self.before {
             Snapshot::check_both(before, &pair)?;
         }

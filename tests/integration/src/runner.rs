@@ -266,6 +266,12 @@ fn kernels_are_content(bed: &Bed, seen: &mut [usize], provoked: &[String]) -> Re
         let new: Vec<&str> = console.lines().skip(*seen).collect();
         *seen += new.len();
         let new = new.join("\n");
+        if kernel_log::lockdep_ends(&new) {
+            eprintln!(
+                "    lockdep is off in the {} from here on, by a lock that its NTB's driver has not initialized",
+                host.name()
+            );
+        }
         let mut complaints = kernel_log::complaints(&new);
         complaints.retain(|line| !provoked.iter().any(|words| line.contains(words)));
         ensure!(

@@ -2,6 +2,7 @@
 
 //! What came of a campaign.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -62,15 +63,29 @@ pub struct Report {
     pub faults: Vec<(Kind, Outcome, Duration)>,
     /// All data.
     pub data: Data,
-    /// For each lease that has ended, the time from when that was known until its driver was gone, ms.
-    pub removals: Vec<u64>,
+    /// Each lease that has ended.
+    pub ends: Vec<End>,
+    /// The longest time that a configuration access of the borrower's held interrupts off, us.
+    pub longest_access: u64,
 }
 
-/// The times that a borrower's kernel log tells.
-pub fn removals(log: &str) -> impl Iterator<Item = u64> + '_ {
+/// The end of a borrower's lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// What ended it, in devlend's words.
+    pub why: String,
+    /// From when that was known until the device's driver was gone, ms.
+    pub removal: u64,
+}
+
+/// The ends of leases that a borrower's kernel log tells of.
+pub fn ends(log: &str) -> impl Iterator<Item = End> + '_ {
     log.lines().filter_map(|line| {
-        let (_, rest) = line.split_once("; its driver was gone ")?;
-        rest.split_once(" ms later")?.0.parse().ok()
+        let (front, rest) = line.split_once("; its driver was gone ")?;
+        Some(End {
+            why: front.split_once(" ended: ")?.1.into(),
+            removal: rest.split_once(" ms later")?.0.parse().ok()?,
+        })
     })
 }
 
@@ -118,16 +133,44 @@ impl fmt::Display for Report {
             f,
             "{acknowledged} writes acknowledged, {compared} sectors compared, {wrong} wrong"
         )?;
-        let mut removals = self.removals.clone();
-        removals.sort_unstable();
-        match (removals.get(removals.len() / 2), removals.last()) {
-            (Some(median), Some(longest)) => write!(
-                f,
-                "\n{} leases ended; a device's driver was gone after {median} ms (median), {longest} ms at most",
-                removals.len()
-            ),
-            _ => Ok(()),
+        self.fmt_ends(f)?;
+        // CAST: A time to be shown.
+        let longest = self.longest_access as f64 / 1e3;
+        write!(
+            f,
+            "\n\na configuration access held interrupts off for {longest:.1} ms at most"
+        )
+    }
+}
+
+impl Report {
+    /// How long the borrower's driver took to be gone, by what had ended the lease.
+    fn fmt_ends(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut times: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        for End { why, removal } in &self.ends {
+            times.entry(why).or_default().push(*removal);
         }
+        if times.is_empty() {
+            return Ok(());
+        }
+        let columns = ["count", "driver gone, median", "longest"];
+        let [count, median, longest] = columns;
+        write!(
+            f,
+            "\n\n{:<38}{count:>6}{median:>22}{longest:>14}",
+            "lease ended"
+        )?;
+        for (why, mut times) in times {
+            times.sort_unstable();
+            let median = times.get(times.len() / 2).copied().unwrap_or_default();
+            let longest = times.last().copied().unwrap_or_default();
+            write!(
+                f,
+                "\n{why:<38}{:>6}{median:>19} ms{longest:>11} ms",
+                times.len()
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -145,11 +188,13 @@ mod tests {
                 (Kind::Cable, Outcome::Failed, 3 * second),
             ],
             data: Data::default(),
-            removals: removals(
+            longest_access: 2_002_349,
+            ends: ends(
                 "[1.5] lease of 0000:00:03.0, epoch 7 ended: link lost; its driver was gone 310 ms later\n\
                  [2.5] link down\n\
                  [3.5] lease of 0000:00:03.0, epoch 8 ended: returned; its driver was gone 1200 ms later\n\
-                 [4.5] lease of 0000:00:03.0, epoch 9 ended: returned; its driver was gone 20 ms later\n",
+                 [4.5] lease of 0000:00:03.0, epoch 9 ended: returned; its driver was gone 20 ms later\n\
+                 [5.5] lease of 0000:00:03.0, epoch 10 ended: returned; its driver was gone 40 ms later\n",
             )
             .collect(),
         };
@@ -164,8 +209,14 @@ mod tests {
         assert_eq!(words(2)[3..], ["1", "1", "-", "-", "-", "-", "1.0", "s"]);
         assert_eq!(words(3)[..7], ["all", "3", "1", "0", "1", "0", "1"]);
         assert_eq!(report.count(Outcome::Failed), 1);
-        assert!(text.ends_with(
-            "3 leases ended; a device's driver was gone after 310 ms (median), 1200 ms at most"
-        ));
+        let row = |words: &str| -> Vec<&str> {
+            let line = text.lines().find(|line| line.starts_with(words)).unwrap();
+            line[words.len()..].split_whitespace().collect()
+        };
+        assert_eq!(row("link lost"), ["1", "310", "ms", "310", "ms"]);
+        assert_eq!(row("returned"), ["3", "40", "ms", "1200", "ms"]);
+        assert!(
+            text.ends_with("\na configuration access held interrupts off for 2002.3 ms at most")
+        );
     }
 }
