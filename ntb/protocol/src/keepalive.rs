@@ -185,7 +185,8 @@ impl Keepalive {
             None => Beat::default(),
         };
         let beat = Beat {
-            count: last.count.wrapping_add(1),
+            // With an interval of 0 it would be the word that says nothing.
+            count: last.count.wrapping_add(1).max(1),
             interval,
         };
         self.since = 0;

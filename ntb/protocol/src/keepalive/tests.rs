@@ -56,6 +56,23 @@ fn the_first_beat_goes_at_once_and_a_change_is_told() {
     assert_eq!(send(&mut side, 60_000), Some((3, 60_000)));
 }
 
+/// Whenever it is turned off: 0 is what the peer finds when nothing was said yet.
+#[test]
+fn that_it_is_off_is_never_said_with_the_word_0() {
+    for beats in 0..=u32::from(u16::MAX) + 1 {
+        let sent = Beat {
+            count: beats as u16,
+            interval: 10,
+        };
+        let mut side = Keepalive {
+            sent: Some(sent),
+            ..Keepalive::new()
+        };
+        let round = side.look(settings(0, 10_000), 10, 0);
+        assert_ne!(round.send.map(u32::from), Some(0), "after {beats} beats");
+    }
+}
+
 #[test]
 fn a_peer_that_never_beats_is_over_after_the_timeout() {
     let mut side = Keepalive::new();
@@ -98,7 +115,7 @@ fn counts_wrap() {
         ..Keepalive::new()
     };
     let round = side.look(Settings::default(), 1000, 0);
-    assert_eq!(round.send.map(|beat| beat.count), Some(0));
+    assert_eq!(round.send.map(|beat| beat.count), Some(1));
 }
 
 /// A host in a simulation: when it looks next, and what its peer wrote.
