@@ -193,17 +193,24 @@ impl Offer {
     ///
     /// `EBUSY`: the system is about to sleep, or there is a lease.
     pub(crate) fn begin(self: &Arc<Self>, borrowed: Arc<Borrowed>) -> Result {
-        {
+        let is_due = {
             let mut lease = self.lease.lock();
             if suspend::is_near() || !lease.borrowing.begin(borrowed.epoch()) {
                 return Err(EBUSY);
             }
             lease.borrowed = Some(borrowed);
             lease.since = None;
-        }
+            // The lender may have thought better of it by now.
+            let is_due = lease.borrowing.is_due();
+            lease.note(is_due)
+        };
         self.remote.counters.begun.count();
         self.event("lease-begun", None);
-        let _ = self.remote.queue.enqueue::<Arc<Self>, ATTACH>(self.clone());
+        if is_due {
+            self.queue_detach();
+        } else {
+            let _ = self.remote.queue.enqueue::<Arc<Self>, ATTACH>(self.clone());
+        }
         Ok(())
     }
 

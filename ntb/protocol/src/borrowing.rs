@@ -14,6 +14,8 @@
 //!
 //! What is free is as the lender lists it; what is lost stays so until the next list.
 //!
+//! What the lender says about a lease may come before the lease [begins](Borrowing::begin): it begins so, then.
+//!
 //! Several may want the end of a lease at once: who returns it, the lender, the loss of the link, the module that goes. One of
 //! them [ends](Borrowing::end) it, which takes as long as the device's driver does; then it [has ended](Borrowing::ended).
 
@@ -70,6 +72,15 @@ struct Held {
     why: Option<&'static str>,
 }
 
+/// What the lender has said about a lease that has not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Early {
+    epoch: u32,
+    /// It has taken the device; else it asks for it.
+    is_lost: bool,
+    why: &'static str,
+}
+
 /// Why a lease ends for which nobody has given a reason.
 const RETURNED: &str = "returned";
 
@@ -87,6 +98,8 @@ pub enum Which {
 pub struct Borrowing {
     state: State,
     held: Option<Held>,
+    /// While nothing is held; the latest lease that was spoken of counts.
+    early: Option<Early>,
 }
 
 impl Borrowing {
@@ -111,19 +124,51 @@ impl Borrowing {
         }
     }
 
-    /// There is a lease. False if there is one already.
+    /// There is a lease. False if there is one already. If it [is due to end](Self::is_due) already, its device need not be added.
     #[must_use]
     pub fn begin(&mut self, epoch: u32) -> bool {
         let is_free = self.held.is_none();
         if is_free {
-            self.state = State::Borrowing;
+            let early = self.early.take().filter(|early| early.epoch == epoch);
+            self.state = match early {
+                Some(Early { is_lost: true, .. }) => State::Lost,
+                _ => State::Borrowing,
+            };
             self.held = Some(Held {
                 epoch,
-                phase: Phase::New,
-                why: None,
+                phase: match early {
+                    Some(_) => Phase::Returning,
+                    None => Phase::New,
+                },
+                why: early.map(|early| early.why),
             });
         }
         is_free
+    }
+
+    /// Whether the device is to be removed, and nobody does that yet.
+    pub fn is_due(&self) -> bool {
+        let is_lost = self.state == State::Lost;
+        self.held.is_some_and(|held| match held.phase {
+            Phase::New | Phase::InUse => is_lost,
+            Phase::Returning => true,
+            Phase::Ending => false,
+        })
+    }
+
+    /// Remembers what is said of a lease that may be about to begin.
+    fn remember(&mut self, which: Which, is_lost: bool, why: &'static str) {
+        let Which::Epoch(epoch) = which else { return };
+        let is_news = self.early.is_none_or(|early| {
+            early.epoch < epoch || (early.epoch == epoch && is_lost && !early.is_lost)
+        });
+        if self.held.is_none() && is_news {
+            self.early = Some(Early {
+                epoch,
+                is_lost,
+                why,
+            });
+        }
     }
 
     /// The device is to be added: by the caller, if this is true.
@@ -157,13 +202,18 @@ impl Borrowing {
                 held.why.get_or_insert(why);
                 true
             }
-            _ => false,
+            Some(_) => false,
+            None => {
+                self.remember(which, false, why);
+                false
+            }
         }
     }
 
     /// The device is lost, for that reason. False if there is no such lease.
     pub fn lose(&mut self, which: Which, why: &'static str) -> bool {
         let Some(held) = self.held(which) else {
+            self.remember(which, true, why);
             return false;
         };
         held.why.get_or_insert(why);
@@ -175,14 +225,11 @@ impl Borrowing {
     /// true.
     #[must_use]
     pub fn end(&mut self, always: bool) -> bool {
-        let is_lost = self.state == State::Lost;
+        let is_due = self.is_due();
         match &mut self.held {
-            Some(held) if held.phase != Phase::Ending => {
-                let is_due = always || is_lost || held.phase == Phase::Returning;
-                if is_due {
-                    held.phase = Phase::Ending;
-                }
-                is_due
+            Some(held) if held.phase != Phase::Ending && (always || is_due) => {
+                held.phase = Phase::Ending;
+                true
             }
             _ => false,
         }

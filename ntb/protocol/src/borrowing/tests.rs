@@ -51,6 +51,35 @@ fn returned_before_it_is_added() {
     assert_eq!(device.ended(), "asked for");
 }
 
+/// The answer to the open is on its way to who begins the lease, and the lender speaks of it already.
+#[test]
+fn asked_for_or_lost_before_it_begins() {
+    for (is_lost, state, why) in [
+        (false, State::Borrowing, "asked for"),
+        (true, State::Lost, "revoked"),
+    ] {
+        let mut device = Borrowing::default();
+        assert!(!device.give_back(Which::Epoch(7), "asked for"));
+        if is_lost {
+            assert!(!device.lose(Which::Epoch(7), "revoked"));
+        }
+        // It asks once more; what it says of an older one comes late.
+        assert!(!device.give_back(Which::Epoch(7), "again"));
+        assert!(!device.lose(Which::Epoch(6), "old"));
+        assert!(!device.is_due() && !device.end(true));
+        assert!(device.begin(7) && device.is_due());
+        assert_eq!(device.state(), state);
+        assert!(!device.attach());
+        assert!(device.end(false) && !device.is_due());
+        assert_eq!(device.ended(), why);
+        // It was about that lease only.
+        assert!(device.begin(8) && !device.is_due() && device.attach());
+    }
+    let mut device = Borrowing::default();
+    assert!(!device.lose(Which::Epoch(7), "revoked"));
+    assert!(device.begin(8) && !device.is_due() && device.attach());
+}
+
 #[test]
 fn the_first_reason_counts() {
     let mut device = Borrowing::default();
@@ -85,8 +114,8 @@ enum Step {
 fn which() -> impl Strategy<Value = Which> {
     prop_oneof![
         Just(Which::Present),
-        // How many leases ago.
-        (0..3_u32).prop_map(Which::Epoch),
+        // How many leases before the next one.
+        (0..4_u32).prop_map(Which::Epoch),
     ]
 }
 
@@ -111,6 +140,7 @@ proptest! {
         let mut device = Borrowing::default();
         let mut last = 0;
         let (mut held, mut added, mut wanted, mut ending) = (false, false, false, false);
+        let mut early = false;
         for step in steps {
             let before = device;
             match step {
@@ -122,7 +152,9 @@ proptest! {
                     prop_assert_eq!(device.begin(last + 1), !held);
                     if !held {
                         last += 1;
-                        (held, added, wanted, ending) = (true, false, false, false);
+                        (held, added, wanted, ending) = (true, false, early, false);
+                        prop_assert_eq!(device.is_due(), early);
+                        early = false;
                     }
                 }
                 Step::Attach => {
@@ -139,7 +171,7 @@ proptest! {
                 }
                 Step::GiveBack(which) | Step::Lose(which) => {
                     let which = match which {
-                        Which::Epoch(ago) => Which::Epoch(last - ago.min(last)),
+                        Which::Epoch(ago) => Which::Epoch((last + 1).saturating_sub(ago)),
                         Which::Present => Which::Present,
                     };
                     let is_meant = held && (which == Which::Present || which == Which::Epoch(last));
@@ -147,8 +179,11 @@ proptest! {
                         Step::GiveBack(_) => device.give_back(which, "returned"),
                         _ => device.lose(which, "lost"),
                     };
-                    prop_assert!(is_meant || (!done && device == before));
+                    prop_assert!(is_meant || !done);
+                    // It is remembered only while nothing is held.
+                    prop_assert!(is_meant || !held || device == before);
                     wanted |= is_meant;
+                    early |= !held && which == Which::Epoch(last + 1);
                 }
                 Step::End(always) => {
                     let is_ours = device.end(always);
