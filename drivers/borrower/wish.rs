@@ -180,6 +180,10 @@ pub(crate) fn fulfil(remote: &Arc<Remote>) -> Result {
         return Ok(());
     }
     for offer in wished(remote)? {
+        // Who closes it waits for one device at the most.
+        if remote.is_closed() {
+            return Ok(());
+        }
         if remote.wishes.is_other(&offer) {
             remote.wishes.forget(offer.address);
             dev_warn!(
