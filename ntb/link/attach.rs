@@ -203,25 +203,26 @@ impl Link {
             Status::Denied
         })?;
         if let Some(peer) = welcome {
-            self.believe(peer).map_err(|_| Status::Gone)?;
-            self.answered.store(session, Relaxed);
+            self.believe(peer, || self.answered.store(session, Relaxed))
+                .map_err(|_| Status::Gone)?;
         }
         Ok(answer)
     }
 
-    /// What the peer told of itself may be used, and it may be told of offers.
+    /// What the peer told of itself may be used, and it may be told of offers; `and` what else there is, at the same time.
     ///
     /// # Errors
     ///
-    /// `ENOTCONN`: its session is over.
-    fn believe(&self, peer: Peer) -> Result {
+    /// `ENOTCONN`: its session is over, or refused.
+    fn believe(&self, peer: Peer, and: impl FnOnce()) -> Result {
         self.with_device(|_| {
-            // With the set-up locked it does not end under us.
-            if self.session_id() != peer.session {
+            // With the set-up locked it neither ends nor is refused under us.
+            if self.session_id() != peer.session || self.refusal().is_some() {
                 return Err(enotconn());
             }
             *self.peer.lock() = Some(peer);
             self.proven.store(peer.session, Relaxed);
+            and();
             Ok(())
         })
     }
@@ -285,7 +286,7 @@ impl Link {
             })?;
             self.ask(scope, Step::Prove, &prove)?;
         }
-        Ok(self.believe(peer)?)
+        Ok(self.believe(peer, || ())?)
     }
 
     /// Whether the peer may be told of offers, and is believed what it tells, in that session. Does not sleep.
@@ -308,9 +309,10 @@ impl Link {
             if self.session_id() != session || setup.ntb.is_none() {
                 return;
             }
+            let was_served = self.answered.load(Relaxed) == session;
             self.answered.store(nobody, Relaxed);
             self.proven.store(nobody, Relaxed);
-            if self.state() == State::Up {
+            if self.state() == State::Up || was_served {
                 drop(setup);
                 // What was lent is stopped first, as whenever a session ends.
                 self.restart();
@@ -329,13 +331,15 @@ impl Link {
             present.told |= bit;
             is_new
         });
-        // A peer without the key must not flood the log.
+        // A peer without the key must not flood the log; nor one that is up each time before it is refused.
         if is_new == Some(true) {
-            dev_err!(
-                self.dev(),
-                "no session with the peer: {}; see the link's file \"key\"\n",
-                Shown(refusal)
-            );
+            self.complain(|| {
+                dev_err!(
+                    self.dev(),
+                    "no session with the peer: {}; see the link's file \"key\"\n",
+                    Shown(refusal)
+                )
+            });
             let event = Uevent {
                 event: "link-refused",
                 link: Some(self),
