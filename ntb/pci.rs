@@ -61,6 +61,9 @@ pub(crate) fn raw_dev(device: &Device) -> *mut bindings::device {
     unsafe { &raw mut (*raw(device)).dev }
 }
 
+/// Stands for any vendor and any device.
+const ANY_ID: u32 = !0;
+
 /// A random number.
 pub fn random() -> u32 {
     // SAFETY: The random number generator may be called from any context.
@@ -79,6 +82,24 @@ pub fn find(address: Address) -> Option<ARef<Device>> {
     };
     // SAFETY: The reference that the call took is handed to us. CAST: As in `raw`.
     NonNull::new(device).map(|device| unsafe { ARef::from_raw(device.cast()) })
+}
+
+/// Whether there is a function of this host for which `test` says so. May sleep, and so may `test`.
+pub fn any(mut test: impl FnMut(&Device) -> bool) -> bool {
+    let mut last = core::ptr::null_mut();
+    loop {
+        // SAFETY: The call finds the function after `last`, of which it takes over our reference.
+        last = unsafe { bindings::pci_get_device(ANY_ID, ANY_ID, last) };
+        let Some(found) = NonNull::new(last.cast()) else {
+            return false;
+        };
+        // SAFETY: We have the reference that the call took. CAST: As in `raw`.
+        if test(unsafe { found.as_ref() }) {
+            // SAFETY: As before, and nobody uses it any more.
+            unsafe { bindings::pci_dev_put(last) };
+            return true;
+        }
+    }
 }
 
 /// The function's address.
@@ -108,6 +129,12 @@ pub fn ids(device: &Device) -> (u16, u16, u32, u8) {
             (*device).revision,
         )
     }
+}
+
+/// Whether the function is a bridge of a kind that has no class of its own, as most NTBs are, used by a driver or not.
+pub fn is_other_bridge(device: &Device) -> bool {
+    let (_, _, class, _) = ids(device);
+    class >> 8 == bindings::PCI_CLASS_BRIDGE_OTHER
 }
 
 /// Whether the function is a bridge of any kind; an NTB is one by its class.

@@ -3,7 +3,10 @@
 //! What the MMIO window of a link shows while leases need it.
 
 use devlend_protocol::Span;
-use kernel::prelude::*;
+use kernel::{
+    pci::Device,
+    prelude::*, //
+};
 use ntb::{
     link::Link,
     pci::{
@@ -40,14 +43,16 @@ impl Window {
     }
 }
 
-/// Whether a span shows no part of an NTB: through its registers the peer could open all of this host's memory.
+/// Whether a span shows no part of an NTB: through its registers the peer could open all of this host's memory. Those are NTBs that a
+/// link uses, and all that has their class: others may use them, or nobody yet.
 pub(crate) fn is_harmless(span: &Span) -> bool {
     let end = span.base.saturating_add(span.size);
-    let mut harmless = true;
-    role::for_each_link(|link| {
-        harmless &= pci::bars(link.pci()).iter().all(|bar| {
-            bar.size == 0 || bar.address >= end || bar.address.saturating_add(bar.size) <= span.base
-        });
-    });
-    harmless
+    let is_shown = |device: &Device| {
+        pci::bars(device).iter().any(|bar| {
+            bar.size != 0 && bar.address < end && bar.address.saturating_add(bar.size) > span.base
+        })
+    };
+    let mut is_harmless = !pci::any(|device| pci::is_other_bridge(device) && is_shown(device));
+    role::for_each_link(|link| is_harmless &= !is_shown(link.pci()));
+    is_harmless
 }
