@@ -35,6 +35,9 @@ pub trait Lender: Send + Sync {
     /// The link is lost: the peer's leases have ended.
     fn link_down(&self, link: &Arc<Link>);
 
+    /// The link, which is lost, does not come back: its NTB device has gone.
+    fn link_removed(&self, link: &Arc<Link>);
+
     /// Whether a peer has a lease.
     fn in_use(&self) -> bool;
 }

@@ -117,6 +117,12 @@ impl Lender for Server {
         end(link, |_| true, events::LINK_LOST);
     }
 
+    fn link_removed(&self, link: &Arc<Link>) {
+        for offer in &mut registry::lock().offers {
+            offer.lease.forget(link.id());
+        }
+    }
+
     fn in_use(&self) -> bool {
         let registry = registry::lock();
         registry.offers.iter().any(|offer| offer.active.is_some())

@@ -122,6 +122,7 @@ fn detach(device: &Device, link: &Arc<Link>) {
     link.queue.drain();
     link.set_state(State::Down);
     link.go_down();
+    role::with_lender(|lender| lender.link_removed(link));
     let dir = link.dir.lock().take();
     drop(dir);
 

@@ -12,7 +12,8 @@
 //!                cleaned
 //! ```
 //!
-//! An error that cuts the device off ends its lease, and makes it Recovering from whatever it was until others have reset it. Besides, the lender may want the device back: from then on nobody opens it, and its holder is asked to return it.
+//! An error that cuts the device off ends its lease, and makes it Recovering from whatever it was until others have reset it.
+//! Besides, the lender may want the device back: from then on nobody opens it, and its holder is asked to return it.
 //!
 //! Each lease has an epoch that no lease of this host had before, whichever device it is of. Messages name only the
 //! epoch: so they find their device, and what is left in a ring from an old lease finds none.
@@ -71,10 +72,10 @@ enum Condition {
     /// Nothing.
     #[default]
     Clean,
-    /// It has to be reset after a lease of that peer.
-    Unclean(u32),
-    /// Somebody resets it after a lease of that peer.
-    Cleaning(u32),
+    /// It has to be reset after a lease of that peer; [`None`]: which is gone.
+    Unclean(Option<u32>),
+    /// Somebody resets it after such a lease.
+    Cleaning(Option<u32>),
     /// It has had an error, and others reset it.
     Recovering,
 }
@@ -103,9 +104,17 @@ impl Lease {
         self.holder.is_none() && matches!(self.condition, Condition::Clean) && !self.wanted
     }
 
-    /// Whether `peer` can open it: its own lease ends then.
+    /// Whether `peer` can open it: its own lease ends then, and what is unclean is reset first.
     pub fn is_free_for(&self, peer: u32) -> bool {
-        self.is_free() || (self.is_held_by(peer) && !self.wanted)
+        self.is_free() || ((self.is_held_by(peer) || self.is_unclean_for(peer)) && !self.wanted)
+    }
+
+    /// Whether it is to be reset, and `peer` may have that done.
+    fn is_unclean_for(&self, peer: u32) -> bool {
+        match self.condition {
+            Condition::Unclean(last) => last.is_none_or(|last| last == peer),
+            _ => false,
+        }
     }
 
     /// Gives the lease to `peer`, with the epoch that follows `after`: the latest of all devices of this host.
@@ -139,7 +148,7 @@ impl Lease {
     pub fn end(&mut self) -> Option<Holder> {
         let holder = self.holder.take();
         if let Some(Holder { peer, .. }) = holder {
-            self.condition = Condition::Unclean(peer);
+            self.condition = Condition::Unclean(Some(peer));
         }
         holder
     }
@@ -149,14 +158,26 @@ impl Lease {
         matches!(self.condition, Condition::Cleaning(_))
     }
 
-    /// The device is to be reset after a lease of `peer`: by the caller, if this is true.
+    /// The device is to be reset after a lease of `peer`, or of one that is gone: by the caller, if this is true.
     #[must_use]
     pub fn clean(&mut self, peer: u32) -> bool {
-        let is_due = matches!(self.condition, Condition::Unclean(last) if last == peer);
-        if is_due {
-            self.condition = Condition::Cleaning(peer);
+        match self.condition {
+            Condition::Unclean(last) if self.is_unclean_for(peer) => {
+                self.condition = Condition::Cleaning(last);
+                true
+            }
+            _ => false,
         }
-        is_due
+    }
+
+    /// `peer` is gone for good: what is still to be reset after its lease, anybody has reset.
+    pub fn forget(&mut self, peer: u32) {
+        match &mut self.condition {
+            Condition::Unclean(last) | Condition::Cleaning(last) if *last == Some(peer) => {
+                *last = None;
+            }
+            _ => {}
+        }
     }
 
     /// Who was to reset the device has done so, or has tried in vain. False if others are at it.

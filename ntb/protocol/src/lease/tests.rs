@@ -67,7 +67,37 @@ fn who_does_not_know_what_it_has_can_open_it() {
     assert!(!lease.is_free_for(ALICE));
     lease.unwant();
     lease.end();
+    // What could not be reset is reset when it is asked for: by whom it was left so.
+    assert!(lease.is_free_for(ALICE) && !lease.is_free_for(BOB));
+    lease.want();
     assert!(!lease.is_free_for(ALICE));
+    lease.unwant();
+    assert!(lease.clean(ALICE));
+    assert!(!lease.is_free_for(ALICE));
+}
+
+/// A link that is bound again is another one: nobody else would ever have the device reset.
+#[test]
+fn what_was_left_unclean_by_who_is_gone_is_everybodys() {
+    let mut lease = Lease::default();
+    lease.open(ALICE, 1).unwrap();
+    lease.forget(ALICE);
+    assert!(lease.is_held_by(ALICE));
+    lease.end();
+    lease.forget(BOB);
+    assert!(!lease.is_free_for(BOB) && !lease.clean(BOB));
+    lease.forget(ALICE);
+    assert!(lease.is_free_for(BOB));
+    // In vain, and again.
+    assert!(lease.clean(BOB) && lease.cleaned(false));
+    assert!(lease.clean(BOB) && lease.cleaned(true));
+    assert!(lease.is_free());
+    // While somebody is at it.
+    lease.open(ALICE, 2).unwrap();
+    lease.end();
+    assert!(lease.clean(ALICE));
+    lease.forget(ALICE);
+    assert!(lease.cleaned(false) && lease.clean(BOB));
 }
 
 /// Whoever was about to reset it leaves it to the others, who are at it.
