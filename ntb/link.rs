@@ -256,12 +256,17 @@ pub struct Link {
     serve_work: Work<Link, { serve::WORK }>,
     #[pin]
     keepalive_work: Work<Link, { keepalive::WORK }>,
+    /// The offer to tell of when there is room in the peer's ring.
+    changed_offer: Atomic<u32>,
+    #[pin]
+    notice_work: Work<Link, { notice::WORK }>,
 }
 
 impl_has_work! {
     impl HasWork<Self, { handshake::WORK }> for Link { self.handshake_work }
     impl HasWork<Self, { serve::WORK }> for Link { self.serve_work }
     impl HasWork<Self, { keepalive::WORK }> for Link { self.keepalive_work }
+    impl HasWork<Self, { notice::WORK }> for Link { self.notice_work }
 }
 
 impl Link {
@@ -322,6 +327,8 @@ impl Link {
                 handshake_work <- new_work!("devlend_handshake"),
                 serve_work <- new_work!("devlend_serve"),
                 keepalive_work <- new_work!("devlend_keepalive"),
+                changed_offer: Atomic::new(0),
+                notice_work <- new_work!("devlend_notice"),
             }? Error),
             GFP_KERNEL,
         )

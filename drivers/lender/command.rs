@@ -41,6 +41,10 @@ use kernel::{
     },
 };
 use ntb::{
+    link::{
+        Notice,
+        Signal, //
+    },
     pci,
     role,
     shown::Shown, //
@@ -232,11 +236,11 @@ fn ask(address: Address, seconds: u16) {
     let understands = link
         .peer()
         .is_ok_and(|peer| peer.features.contains(Features::TAKE_BACK));
-    let event = TakeBack {
+    let signal = Signal::TakeBack(TakeBack {
         address: u32::from(address).into(),
         seconds: u32::from(seconds).into(),
-    };
-    if !understands || link.notify(epoch, &event).is_err() {
+    });
+    if !understands || Notice::once(&link, signal, epoch).is_err() {
         dev_warn!(
             link.dev(),
             "the borrower cannot be asked: waiting for {} to be returned\n",

@@ -37,7 +37,6 @@ use devlend_protocol::{
     ImageReply,
     Kind,
     List,
-    OfferChanged,
     Open,
     Reset,
     RevokeReason,
@@ -60,7 +59,9 @@ use kernel::{
 use ntb::{
     link::{
         Incoming,
-        Link, //
+        Link,
+        Notice,
+        Signal, //
     },
     pci,
     role::{
@@ -131,13 +132,9 @@ impl Lender for Server {
 
 /// Tells the peers an offer is for that it came, went or changed hands.
 pub(crate) fn announce(address: Address, audience: &Audience) {
-    let event = OfferChanged {
-        address: u32::from(address).into(),
-    };
     role::for_each_link(|link| {
         if offer::is_for(audience, link) {
-            // A peer that is not there, or whose ring is full, lists the offers again when it comes back.
-            let _ = link.notify(0, &event);
+            link.tell_offer_changed(address.into());
         }
     });
 }
@@ -146,7 +143,7 @@ pub(crate) fn announce(address: Address, audience: &Audience) {
 pub(crate) fn tell_revoked(
     device: &Device,
     address: Address,
-    link: &Link,
+    link: &Arc<Link>,
     holder: Holder,
     reason: RevokeReason,
 ) {
@@ -159,11 +156,16 @@ pub(crate) fn tell_revoked(
     );
     events::COUNTERS.forced.count();
     events::ended(device, address, link, epoch, reason.as_str());
-    let event = Revoked {
+    let signal = Signal::Revoked(Revoked {
         address: u32::from(address).into(),
         reason: reason.into(),
-    };
-    let _ = link.notify(epoch, &event);
+    });
+    if Notice::once(link, signal, epoch).is_err() {
+        // Rather none of its devices than one that is no longer its own.
+        if let Ok(peer) = link.peer() {
+            link.end_session(peer.session);
+        }
+    }
 }
 
 /// Ends leases of a link. When it returns nothing of the borrower is left, and the peers know.

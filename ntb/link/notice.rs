@@ -3,11 +3,15 @@
 //! Events that must not get lost.
 //!
 //! Interrupts are raised and unmasked where nobody can wait for room in the peer's ring, and one that got lost would be the last of
-//! its device. So an event that finds the ring full stays due, and a work item tries again until there is room.
+//! its device; a borrower that does not hear that its device was taken goes on to use it. So an event that finds the ring full stays
+//! due, and a work item tries again until there is room, or the session ends.
 
 use super::Link;
 use devlend_protocol::{
     Interrupt,
+    OfferChanged,
+    Revoked,
+    TakeBack,
     Unmask, //
 };
 use kernel::{
@@ -30,6 +34,9 @@ use kernel::{
     },
 };
 
+/// Id of the link's own work item.
+pub(super) const WORK: u64 = 3;
+
 /// Between two tries while the ring is full.
 const RETRY: Delta = Delta::from_millis(1);
 
@@ -46,6 +53,10 @@ pub enum Signal {
     },
     /// The borrower takes one more interrupt.
     Unmask,
+    /// The lender has taken a device back.
+    Revoked(Revoked),
+    /// The lender wants a device back.
+    TakeBack(TakeBack),
 }
 
 /// One event about one device, sent as often as it is due.
@@ -83,6 +94,16 @@ impl Notice {
         )
     }
 
+    /// Sends an event that is not sent again, as [`send`](Self::send) does. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`: it was not sent.
+    pub fn once(link: &Arc<Link>, signal: Signal, epoch: u32) -> Result {
+        Self::new(link.clone(), signal)?.send(epoch);
+        Ok(())
+    }
+
     /// Sends the event, now or as soon as there is room for it; it is forgotten when the session ends. For any context, hard
     /// interrupts too.
     pub fn send(self: &Arc<Self>, epoch: u32) {
@@ -115,6 +136,8 @@ impl Notice {
                 self.link.notify_or(epoch, &event, when_full)
             }
             Signal::Unmask => self.link.notify_or(epoch, &Unmask {}, when_full),
+            Signal::Revoked(event) => self.link.notify_or(epoch, &event, when_full),
+            Signal::TakeBack(event) => self.link.notify_or(epoch, &event, when_full),
         };
     }
 }
@@ -125,5 +148,31 @@ impl WorkItem for Notice {
     fn run(this: Arc<Self>) {
         fsleep(RETRY);
         this.try_send();
+    }
+}
+
+impl Link {
+    /// Tells the peer that an offer, by its address, came, went or changed hands: now or as soon as there is room, if there are
+    /// several, perhaps of the last one only; the peer asks for the whole list. Does not sleep.
+    pub fn tell_offer_changed(self: &Arc<Self>, address: u32) {
+        // With the session locked: before it ends the queue is not drained.
+        let when_full = || {
+            self.changed_offer.store(address, Relaxed);
+            let _ = self.queue.enqueue::<Arc<Self>, WORK>(self.clone());
+        };
+        let event = OfferChanged {
+            address: address.into(),
+        };
+        // A peer that is not there lists the offers when it is.
+        let _ = self.notify_or(0, &event, when_full);
+    }
+}
+
+impl WorkItem<WORK> for Link {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        fsleep(RETRY);
+        this.tell_offer_changed(this.changed_offer.load(Relaxed));
     }
 }
