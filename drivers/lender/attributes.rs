@@ -83,6 +83,9 @@ impl Tree {
                 sysfs_read!(c"device_errors", |_, page| {
                     writeln!(page, "{}", COUNTERS.errors.get())
                 }),
+                sysfs_read!(c"device_resets", |_, page| {
+                    writeln!(page, "{}", COUNTERS.resets.get())
+                }),
                 sysfs_read!(c"take_backs_forced", |_, page| {
                     writeln!(page, "{}", COUNTERS.forced.get())
                 }),

@@ -10,6 +10,7 @@ use crate::{
     events,
     lease,
     registry,
+    resets,
     serve, //
 };
 use devlend_protocol::{
@@ -63,6 +64,14 @@ impl ErrorHandlers for LenderDriver {
         if !take(device, address) {
             dev_warn!(device, "it reports an error that cuts it off\n");
         }
+    }
+
+    fn reset_begins(device: &pci::Device<Core<'_>>) {
+        resets::begins(device);
+    }
+
+    fn reset_ended(device: &pci::Device<Core<'_>>) {
+        resets::ended(device);
     }
 
     fn recovered(device: &pci::Device<Core<'_>>) {

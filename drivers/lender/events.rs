@@ -26,6 +26,8 @@ pub(crate) struct Counters {
     pub(crate) forced: Counter,
     /// Errors that offered devices have reported.
     pub(crate) errors: Counter,
+    /// Resets of offered devices, whoever has asked for them.
+    pub(crate) resets: Counter,
 }
 
 pub(crate) static COUNTERS: Counters = Counters {
@@ -35,6 +37,7 @@ pub(crate) static COUNTERS: Counters = Counters {
     asked: Counter::new(),
     forced: Counter::new(),
     errors: Counter::new(),
+    resets: Counter::new(),
 };
 
 /// Why a lease ended, when the link was lost.

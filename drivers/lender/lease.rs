@@ -10,7 +10,8 @@ use crate::{
 };
 use devlend_config::{
     present,
-    Policy, //
+    Policy,
+    Saved, //
 };
 use devlend_protocol::{
     OpenBar,
@@ -45,6 +46,8 @@ pub(crate) struct Active {
     pub(crate) image: KVec<u8>,
     /// What brings it the device's INTx, if something does.
     pub(crate) intx: Option<Relay>,
+    /// While the device is reset: what the borrower had set up.
+    pub(crate) saved: Option<Saved>,
     memory: Mapping,
     msi: Mapping,
 }
@@ -78,6 +81,7 @@ impl Active {
             policy: KBox::new(policy, GFP_KERNEL).map_err(|_| Status::Io)?,
             image,
             intx,
+            saved: None,
             memory: match at_zero(offer, &peer) {
                 Some(mapping) => mapping,
                 None => map(peer.memory.base, peer.memory.size)?,

@@ -31,6 +31,8 @@ mod previous;
 #[deny(unsafe_code)]
 mod registry;
 #[deny(unsafe_code)]
+mod resets;
+#[deny(unsafe_code)]
 mod serve;
 #[deny(unsafe_code)]
 mod watch;

@@ -20,10 +20,7 @@ use crate::{
         Registry, //
     },
 };
-use devlend_config::{
-    IntxGate,
-    Saved, //
-};
+use devlend_config::IntxGate;
 use devlend_protocol::{
     Address,
     Audience,
@@ -216,11 +213,7 @@ fn clean(link: &Link) {
             let offer = registry.find(address);
             offer
                 .filter(|offer| offer.lease.is_cleaning())
-                .is_some_and(|offer| {
-                    // A reset that somebody had begun under the lease may have put back what was on then.
-                    pci::stop(&offer.device);
-                    offer.lease.cleaned(is_clean) && is_clean
-                })
+                .is_some_and(|offer| offer.lease.cleaned(is_clean) && is_clean)
         };
         if is_offered {
             announce(address, &audience);
@@ -419,62 +412,28 @@ fn present_value(offer: &Offer, offset: u16, size: u8) -> Result<u32, Status> {
     Ok(value)
 }
 
-/// Resets a device for its borrower, who finds it as it was: with interrupts set up, which only the borrower's kernel
-/// knows of.
+/// Resets a device for its borrower, who [finds it](crate::resets) as it was.
 fn reset_lent(link: &Link, request: &mut Incoming<'_>) -> Result<(), Status> {
     let _: Reset = request.body()?;
-    let (address, device, saved) = {
+    let (address, device) = {
         let mut registry = registry::lock();
         let offer = held(&mut registry, link, request)?;
-        let active = offer.active.as_ref().ok_or(Status::Stale)?;
-        if let Some(intx) = &active.intx {
-            intx.hold();
-        }
-        let saved = active
-            .policy
-            .save(|at| pci::read_config(&offer.device, at, 4));
-        (offer.address, offer.device.clone(), saved)
+        (offer.address, offer.device.clone())
     };
 
     let epoch = request.epoch();
     let is_due = |offer: &Offer| offer.lease.check(epoch, link.id()).is_ok();
-    let reset = match reset(address, &device, is_due) {
-        Ok(()) => restore(link, request, &saved),
-        Err(error) => {
-            link.complain(|| dev_err!(device, "reset failed: {error:?}\n"));
-            Err(Status::Io)
-        }
-    };
-    if let Ok(offer) = held(&mut registry::lock(), link, request) {
-        let active = offer.active.as_ref();
-        if let Some(intx) = active.and_then(|active| active.intx.as_ref()) {
-            intx.release();
-        }
-    }
-    if reset.is_err() {
-        // Whoever has ended the lease may have found the device locked by this reset, which has put bus mastering back.
-        if let Some(offer) = registry::lock().find(address) {
-            if offer.active.is_none() {
-                pci::stop(&offer.device);
-            }
-        }
+    let reset = reset(address, &device, is_due);
+    if held(&mut registry::lock(), link, request).is_err() {
+        // Whoever has ended the lease may have found the device locked by this reset.
         clean(link);
+        return Err(Status::Stale);
     }
-    reset?;
+    reset.map_err(|error| {
+        link.complain(|| dev_err!(device, "reset failed: {error:?}\n"));
+        Status::Io
+    })?;
     request.reply::<Reset>(&Empty {});
-    Ok(())
-}
-
-/// Sets a device up again after a reset, if its lease goes on: else it is no longer the borrower's to set up.
-fn restore(link: &Link, request: &Incoming<'_>, saved: &Saved) -> Result<(), Status> {
-    let mut registry = registry::lock();
-    let offer = held(&mut registry, link, request)?;
-    let active = offer.active.as_ref().ok_or(Status::Stale)?;
-    active.policy.restore(
-        saved,
-        |at| pci::read_config(&offer.device, at, 4),
-        |at, value| pci::write_config(&offer.device, at, 4, value),
-    );
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a driver does when the PCI core recovers a device from an error (AER, DPC); the kernel crate does not offer it yet.
+//! What a driver does when the PCI core recovers a device from an error (AER, DPC), or resets it; the kernel crate does not offer it
+//! yet.
 //!
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h), `struct pci_error_handlers`; the order of the calls is in
 //! `Documentation/PCI/pci-error-recovery.rst`.
@@ -12,7 +13,7 @@ use kernel::{
     pci::Device, //
 };
 
-/// A driver's part in the recovery. All calls come with the device lock held, and may sleep.
+/// A driver's part in that. All calls come with the device lock held, and may sleep.
 pub trait ErrorHandlers {
     /// A transaction has failed, the device works on.
     fn nonfatal(device: &Device<Core<'_>>);
@@ -21,8 +22,14 @@ pub trait ErrorHandlers {
     /// next. Also called when it is lost for good.
     fn cut_off(device: &Device<Core<'_>>);
 
-    /// It has been reset, its configuration space is as it was when the driver was bound.
+    /// It has been reset after an error, its configuration space is as it was when the driver was bound.
     fn recovered(device: &Device<Core<'_>>);
+
+    /// It is about to be reset, by whoever: afterwards the PCI core puts back its configuration space as this leaves it.
+    fn reset_begins(device: &Device<Core<'_>>);
+
+    /// It has been reset so, or that has failed; its configuration space was put back.
+    fn reset_ended(device: &Device<Core<'_>>);
 }
 
 struct Table<T: ErrorHandlers>(core::marker::PhantomData<T>);
@@ -32,8 +39,8 @@ impl<T: ErrorHandlers> Table<T> {
         error_detected: Some(Self::error_detected),
         mmio_enabled: None,
         slot_reset: Some(Self::slot_reset),
-        reset_prepare: None,
-        reset_done: None,
+        reset_prepare: Some(Self::reset_prepare),
+        reset_done: Some(Self::reset_done),
         resume: None,
         cor_error_detected: None,
     };
@@ -73,6 +80,22 @@ impl<T: ErrorHandlers> Table<T> {
         // SAFETY: As in `error_detected`.
         T::recovered(unsafe { &*device.cast::<Device<Core<'_>>>() });
         bindings::pci_ers_result_PCI_ERS_RESULT_RECOVERED
+    }
+
+    /// # Safety
+    ///
+    /// As [`error_detected`](Self::error_detected).
+    unsafe extern "C" fn reset_prepare(device: *mut bindings::pci_dev) {
+        // SAFETY: As in `error_detected`.
+        T::reset_begins(unsafe { &*device.cast::<Device<Core<'_>>>() });
+    }
+
+    /// # Safety
+    ///
+    /// As [`error_detected`](Self::error_detected).
+    unsafe extern "C" fn reset_done(device: *mut bindings::pci_dev) {
+        // SAFETY: As in `error_detected`.
+        T::reset_ended(unsafe { &*device.cast::<Device<Core<'_>>>() });
     }
 }
 

@@ -21,6 +21,10 @@ pub const CASES: &[Case] = &[
         body: Body::Pair(reset),
     },
     Case {
+        name: "using::reset_by_the_lender",
+        body: Body::Pair(reset_by_the_lender),
+    },
+    Case {
         name: "using::power_states",
         body: Body::Pair(power_states),
     },
@@ -90,10 +94,9 @@ fn unbind_and_bind(pair: &Pair<'_>) -> Result<()> {
 
 /// It is the device that is reset, by its own host.
 fn reset(pair: &Pair<'_>) -> Result<()> {
-    // What the lender's PCI core says of each.
-    let resets = || -> Result<usize> {
-        let log = pair.lender.dmesg()?;
-        Ok(log.matches(&format!("{NVME}: reset done")).count())
+    let resets = || -> Result<u64> {
+        let file = "/sys/kernel/devlend/lender/device_resets";
+        Ok(pair.lender.read(file)?.trim().parse()?)
     };
     with_borrowed(pair, |borrowed| {
         let before = resets()?;
@@ -104,6 +107,34 @@ fn reset(pair: &Pair<'_>) -> Result<()> {
             "the lender has reset it {} times",
             after - before
         );
+        Ok(())
+    })
+}
+
+/// Somebody in the lender resets what is lent: it is set up for its borrower as before, whose driver has only to begin anew.
+fn reset_by_the_lender(pair: &Pair<'_>) -> Result<()> {
+    let set_up = || {
+        pair.lender
+            .sh_ok(&format!("setpci -s {NVME} COMMAND CAP_MSIX+2.w"))
+    };
+    with_borrowed(pair, |borrowed| {
+        let before = set_up()?;
+        let enabled: Vec<u16> = before.lines().map(hex).collect::<Result<_>>()?;
+        ensure!(
+            matches!(*enabled, [command, msix] if command & 4 != 0 && msix & 0x8000 != 0),
+            "before, Command and MSI-X Control are {before}"
+        );
+        pair.lender
+            .write(&format!("/sys/bus/pci/devices/{NVME}/reset"), "1")?;
+        let after = set_up()?;
+        ensure!(
+            before == after,
+            "Command and MSI-X Control were {before}, are {after}"
+        );
+        pair.borrower.sh_ok(&format!(
+            "for file in {}/nvme*/reset_controller; do echo 1 >$file || exit; done",
+            borrowed.file("nvme")
+        ))?;
         Ok(())
     })
 }
@@ -161,8 +192,8 @@ fn config_space_all_the_time(pair: &Pair<'_>) -> Result<()> {
     })
 }
 
-fn hex(text: &str) -> Result<u8> {
-    u8::from_str_radix(text.trim(), 16).with_context(|| format!("not a number: {text}"))
+fn hex(text: &str) -> Result<u16> {
+    u16::from_str_radix(text.trim(), 16).with_context(|| format!("not a number: {text}"))
 }
 
 fn remove_and_rescan(pair: &Pair<'_>) -> Result<()> {
