@@ -2,9 +2,11 @@
 
 //! A borrower that no lender deserves.
 
+mod changeling;
 mod early;
 mod excluded;
 mod flood;
+mod full;
 mod handshake;
 mod lease;
 mod noise;
@@ -29,6 +31,8 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// What it does.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Scenario {
+    /// Is up without a key, and then says that it has one.
+    Changeling,
     /// Asks before it has told its version.
     Early,
     /// Wants what is lent to another, for that one only.
@@ -39,6 +43,8 @@ pub enum Scenario {
     Lease,
     /// Sends without a pause, and rings without a reason.
     Flood,
+    /// Has a device, and takes nothing off its ring until it is told to.
+    Full,
     /// Counts what it has not sent.
     Overrun,
     /// Announces what cannot be, what is over, and something else each time.
@@ -60,11 +66,13 @@ pub fn run(
     rng: fastrand::Rng,
 ) -> Result<()> {
     match scenario {
+        Scenario::Changeling => changeling::run(session)?,
         Scenario::Early => early::run(session, device)?,
         Scenario::Excluded => excluded::run(session, device, epoch)?,
         Scenario::Requests => requests::run(session, rng)?,
         Scenario::Lease => lease::run(session, device, rng)?,
         Scenario::Flood => flood::run(session, device, rng)?,
+        Scenario::Full => full::run(session, device)?,
         Scenario::Overrun => overrun::run(session)?,
         Scenario::Handshake => handshake::run(session, rng)?,
         Scenario::Noise => noise::run(session, rng)?,

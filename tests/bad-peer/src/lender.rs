@@ -4,6 +4,7 @@
 
 mod device;
 mod events;
+mod hasty;
 mod leases;
 mod offers;
 mod probed;
@@ -34,6 +35,8 @@ pub enum Scenario {
     Replies,
     /// Sends events without a pause, about what is not there and, when it is told to, about what is.
     Events,
+    /// Takes its device back when it has just lent it.
+    Hasty,
     /// Refuses everything about a device that it has lent, its return too.
     Stubborn,
     /// Ends each session after a moment, and scribbles between two.
@@ -91,6 +94,7 @@ pub fn run(scenario: Scenario, session: &mut Session, rng: fastrand::Rng) -> Res
         Scenario::Leases => Box::new(leases::Leases::new(rng)),
         Scenario::Replies => Box::new(replies::Replies::new(rng)),
         Scenario::Events => Box::new(events::Events::new(rng)),
+        Scenario::Hasty => Box::new(hasty::Hasty::default()),
         Scenario::Stubborn => Box::new(stubborn::Stubborn),
         Scenario::Sessions => Box::new(sessions::Sessions::new(rng)),
         Scenario::Slow => Box::new(slow::Slow),

@@ -14,7 +14,8 @@ use devlend_protocol::{
     body, encode_error, encode_event, encode_reply, encode_request, negotiate, parse, reply,
     reply_slot, request_slot, Announcement, Beat, Consumer, Event, Failure, Features, Handshake,
     Kind, Malformed, ParsedHeader, Producer, Request, Status, Tag, Version, VersionReply, Windows,
-    BUSY, CONSUMED, CONTROL_SIZE, KEEPALIVE, MAGIC, PRODUCER, REPLY_SLOTS, SLOT_SIZE,
+    BUSY, CONSUMED, CONTROL_SIZE, KEEPALIVE, MAGIC, PRODUCER, REPLY_SLOTS, REQUEST_SLOTS,
+    SLOT_SIZE,
 };
 
 use crate::memory::Memory;
@@ -65,6 +66,8 @@ pub struct Session {
     asked: bool,
     /// The kinds of event that the host has sent.
     pub heard: BTreeSet<String>,
+    /// Takes nothing off our ring.
+    pub deaf: bool,
     rng: fastrand::Rng,
     /// What we say that we are.
     pub dialect: Dialect,
@@ -106,6 +109,7 @@ impl Session {
             answered: false,
             asked: false,
             heard: BTreeSet::new(),
+            deaf: false,
             rng,
             dialect,
         })
@@ -397,7 +401,7 @@ impl Session {
 
     /// Takes a message of the host's off our ring.
     fn take(&mut self) -> Result<Option<Slot>> {
-        if self.theirs.is_none() {
+        if self.theirs.is_none() || self.deaf {
             return Ok(None);
         }
         let producer = self.own.word(PRODUCER)?;
@@ -429,6 +433,12 @@ impl Session {
     pub fn next_sequence(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1).max(1);
         self.sequence
+    }
+
+    /// Whether the host has filled our ring.
+    pub fn is_full(&self) -> Result<bool> {
+        let pending = self.theirs()?.consumer.pending(self.own.word(PRODUCER)?);
+        Ok(matches!(pending, Ok(pending) if pending as usize == REQUEST_SLOTS as usize))
     }
 
     /// Whether there is room in the host's ring now. A host that waits for an answer with its only processor makes none.

@@ -38,6 +38,14 @@ pub const CASES: &[Case] = &[
         body: Body::Amd(as_borrower::floods),
     },
     Case {
+        name: "bad_peer::does_not_listen",
+        body: Body::Amd(as_borrower::does_not_listen),
+    },
+    Case {
+        name: "bad_peer::has_a_key_all_at_once",
+        body: Body::Amd(as_borrower::has_a_key_all_at_once),
+    },
+    Case {
         name: "bad_peer::overruns_the_ring",
         body: Body::Amd(as_borrower::overruns_the_ring),
     },
@@ -72,6 +80,10 @@ pub const CASES: &[Case] = &[
     Case {
         name: "bad_peer::does_not_take_back_what_is_lost",
         body: Body::Amd(as_lender::does_not_take_back_what_is_lost),
+    },
+    Case {
+        name: "bad_peer::takes_back_at_once",
+        body: Body::Amd(as_lender::takes_back_at_once),
     },
     Case {
         name: "bad_peer::answers_just_in_time",

@@ -85,6 +85,49 @@ pub fn floods(bed: &Bed) -> Result<()> {
     })
 }
 
+/// There is no room to tell it that its device was taken: it hears of it when there is.
+pub fn does_not_listen(bed: &Bed) -> Result<()> {
+    against_lender(bed, |honest, bad| {
+        let lending = Lender(honest.host);
+        bad.start("borrower full")?;
+        until("its ring to be full", SCENARIO, || {
+            bad.check()?;
+            let output = bad.output()?;
+            Ok(if output.contains("full after") {
+                Seen::Yes(())
+            } else {
+                Seen::NotYet(output)
+            })
+        })?;
+        lending.reclaim(&format!("{NVME} force"))?;
+        bad.check()?;
+        bad.tell("stop")?;
+        bad.wait_end()?;
+        let output = bad.output()?;
+        ensure!(output.contains("heard "), "the bad peer failed: {output}");
+        honest.check_log(&["taken from the borrower"])?;
+        lending.lend(&format!("{NVME} unsafe"))
+    })
+}
+
+/// Each session is up before it is refused, so that each refusal might be news.
+pub fn has_a_key_all_at_once(bed: &Bed) -> Result<()> {
+    against_lender(bed, |honest, bad| {
+        let refused = "no session with the peer: ";
+        play(honest, bad, "changeling", &[refused])?;
+        let log = honest.log()?;
+        let lines = log.iter().filter(|line| line.contains(refused)).count();
+        // The limit of complaints, ten in five seconds.
+        let most = usize::try_from(honest.since.elapsed().as_secs() / 5 + 2)? * 10;
+        ensure!(
+            lines <= most,
+            "{lines} refusals in {} s",
+            honest.since.elapsed().as_secs()
+        );
+        Ok(())
+    })
+}
+
 pub fn overruns_the_ring(bed: &Bed) -> Result<()> {
     let said = ["peer overran the request ring", "closing the session"];
     scenario(bed, "overrun", &said)

@@ -237,6 +237,26 @@ pub fn does_not_take_back_what_is_lost(bed: &Bed) -> Result<()> {
     })
 }
 
+/// What it says of a lease comes before the borrower uses that, and counts.
+pub fn takes_back_at_once(bed: &Bed) -> Result<()> {
+    against_borrower(bed, "hasty", |honest, _| {
+        let offer = honest.link.offer(FAKE);
+        for (ended, why) in [(1, "asked for"), (2, "reclaimed")] {
+            offer.wait_state("available", LIMIT)?;
+            let borrowed = honest.link.try_borrow(FAKE)?;
+            ensure!(borrowed.is_ok(), "the borrow gave {borrowed:?}");
+            until("the lease to end", LIMIT, || {
+                Ok(match honest.link.number("leases_ended")? {
+                    now if now >= ended => Seen::Yes(()),
+                    now => Seen::NotYet(format!("{now} have ended")),
+                })
+            })?;
+            honest.check_log(&[&format!("ended: {why}")])?;
+        }
+        Ok(())
+    })
+}
+
 /// Reads the status of all borrowed devices many times, without a pause.
 const READ_STATUS: &str =
     "perl -e 'for my $f (glob(\"/sys/bus/pci/devices/1*/config\")) { open(F, \"<\", $f) or next; \
