@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::session::{refuse, Dialect, Session};
 
-const SESSIONS: u32 = 100;
+const SESSIONS: u32 = 20;
 /// For the host to see the session as up.
 const MOMENT: Duration = Duration::from_millis(20);
 

@@ -38,9 +38,9 @@ pub fn run(session: &mut Session, device: Address) -> Result<()> {
     while start.elapsed() < LIMIT {
         session.pump(&mut refuse)?;
         if session.heard.iter().any(|kind| kind.contains("Revoked")) {
-            println!("heard {:?}", session.heard);
+            println!("told in the end");
             return Ok(());
         }
     }
-    bail!("heard {:?} only", session.heard)
+    bail!("it heard {:?} only", session.heard)
 }
