@@ -84,21 +84,17 @@ pub fn find(address: Address) -> Option<ARef<Device>> {
     NonNull::new(device).map(|device| unsafe { ARef::from_raw(device.cast()) })
 }
 
-/// Whether there is a function of this host for which `test` says so. May sleep, and so may `test`.
-pub fn any(mut test: impl FnMut(&Device) -> bool) -> bool {
+/// Calls `visit` for each function of this host. May sleep, and so may `visit`.
+pub fn for_each(mut visit: impl FnMut(&Device)) {
     let mut last = core::ptr::null_mut();
     loop {
         // SAFETY: The call finds the function after `last`, of which it takes over our reference.
         last = unsafe { bindings::pci_get_device(ANY_ID, ANY_ID, last) };
         let Some(found) = NonNull::new(last.cast()) else {
-            return false;
+            return;
         };
         // SAFETY: We have the reference that the call took. CAST: As in `raw`.
-        if test(unsafe { found.as_ref() }) {
-            // SAFETY: As before, and nobody uses it any more.
-            unsafe { bindings::pci_dev_put(last) };
-            return true;
-        }
+        visit(unsafe { found.as_ref() });
     }
 }
 

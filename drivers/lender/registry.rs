@@ -8,7 +8,7 @@
 use crate::{
     offer::Offer,
     window::{
-        self,
+        Ntbs,
         Window, //
     },
 };
@@ -122,7 +122,8 @@ impl Registry {
                 }))
             };
         }
-        if !window::is_harmless(&span) {
+        let ntbs = Ntbs::find().map_err(|_| None)?;
+        if !ntbs.are_outside(&span) {
             link.complain(|| {
                 dev_err!(
                     offer.dev(),
@@ -136,7 +137,7 @@ impl Registry {
             span,
             others.filter_map(Offer::hull),
             &plan.mmio(),
-            window::is_harmless,
+            |span| ntbs.are_outside(span),
         ))
     }
 

@@ -2,6 +2,7 @@
 
 //! What the MMIO window of a link shows while leases need it.
 
+use devlend_config::Bar;
 use devlend_protocol::Span;
 use kernel::{
     pci::Device,
@@ -43,16 +44,41 @@ impl Window {
     }
 }
 
-/// Whether a span shows no part of an NTB: through its registers the peer could open all of this host's memory. Those are NTBs that a
-/// link uses, and all that has their class: others may use them, or nobody yet.
-pub(crate) fn is_harmless(span: &Span) -> bool {
-    let end = span.base.saturating_add(span.size);
-    let is_shown = |device: &Device| {
-        pci::bars(device).iter().any(|bar| {
-            bar.size != 0 && bar.address < end && bar.address.saturating_add(bar.size) > span.base
+/// Where the NTBs of this host are: through their registers a peer could open all of its memory. They are those that links use, and
+/// all that has their class: others may use them, or nobody yet.
+pub(crate) struct Ntbs {
+    bars: KVec<Bar>,
+}
+
+impl Ntbs {
+    /// Looks for them. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn find() -> Result<Self> {
+        let mut bars = KVec::new();
+        let mut result = Ok(());
+        let mut note = |device: &Device| {
+            if result.is_ok() {
+                result = bars.extend_from_slice(&pci::bars(device), GFP_KERNEL);
+            }
+        };
+        pci::for_each(|device| {
+            if pci::is_other_bridge(device) {
+                note(device);
+            }
+        });
+        role::for_each_link(|link| note(link.pci()));
+        result?;
+        Ok(Self { bars })
+    }
+
+    /// Whether a span shows no part of them.
+    pub(crate) fn are_outside(&self, span: &Span) -> bool {
+        let end = span.base.saturating_add(span.size);
+        self.bars.iter().all(|bar| {
+            bar.size == 0 || bar.address >= end || bar.address.saturating_add(bar.size) <= span.base
         })
-    };
-    let mut is_harmless = !pci::any(|device| pci::is_other_bridge(device) && is_shown(device));
-    role::for_each_link(|link| is_harmless &= !is_shown(link.pci()));
-    is_harmless
+    }
 }
