@@ -26,7 +26,9 @@ use kernel::{
     },
     time::{
         delay::fsleep,
-        Delta, //
+        Delta,
+        Instant,
+        Monotonic, //
     },
     workqueue::{
         Work,
@@ -36,6 +38,9 @@ use kernel::{
 
 /// Id of the link's own work item.
 pub(super) const WORK: u64 = 3;
+
+/// For how long a peer may have no room to hear that a device is no longer its own.
+const LONGEST: Delta = Delta::from_secs(5);
 
 /// Between two tries while the ring is full.
 const RETRY: Delta = Delta::from_millis(1);
@@ -67,6 +72,8 @@ pub struct Notice {
     /// Epoch of the lease it is due for.
     due: Atomic<u32>,
     over: Atomic<bool>,
+    /// When it was made, and the session then.
+    made: (Instant<Monotonic>, u32),
     #[pin]
     work: Work<Notice>,
 }
@@ -82,9 +89,11 @@ impl Notice {
     ///
     /// `ENOMEM`.
     pub fn new(link: Arc<Link>, signal: Signal) -> Result<Arc<Self>> {
+        let made = (Instant::now(), link.session_id());
         Arc::pin_init(
             pin_init!(Self {
                 link,
+                made,
                 signal,
                 due: Atomic::new(NONE),
                 over: Atomic::new(false),
@@ -147,6 +156,18 @@ impl WorkItem for Notice {
 
     fn run(this: Arc<Self>) {
         fsleep(RETRY);
+        let (at, session) = this.made;
+        if matches!(this.signal, Signal::Revoked(_)) && at.elapsed() > LONGEST {
+            if this.link.end_session(session) {
+                this.link.complain(|| {
+                    dev_err!(
+                        this.link.dev(),
+                        "the peer has no room to hear that a device was taken: ending the session\n"
+                    )
+                });
+            }
+            return;
+        }
         this.try_send();
     }
 }

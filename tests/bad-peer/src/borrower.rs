@@ -43,8 +43,10 @@ pub enum Scenario {
     Lease,
     /// Sends without a pause, and rings without a reason.
     Flood,
-    /// Has a device, and takes nothing off its ring until it is told to.
+    /// Has a device, and takes nothing off its ring until it has lost it.
     Full,
+    /// Nor then.
+    Deaf,
     /// Counts what it has not sent.
     Overrun,
     /// Announces what cannot be, what is over, and something else each time.
@@ -73,6 +75,7 @@ pub fn run(
         Scenario::Lease => lease::run(session, device, rng)?,
         Scenario::Flood => flood::run(session, device, rng)?,
         Scenario::Full => full::run(session, device)?,
+        Scenario::Deaf => full::for_ever(session, device)?,
         Scenario::Overrun => overrun::run(session)?,
         Scenario::Handshake => handshake::run(session, rng)?,
         Scenario::Noise => noise::run(session, rng)?,
