@@ -60,6 +60,8 @@ struct Lease {
     borrowed: Option<Arc<Borrowed>>,
     /// Since when it is known that the lease ends.
     since: Option<Instant<Monotonic>>,
+    /// Within how many seconds the lender wanted the device back when there was no lease yet.
+    asked: u32,
 }
 
 impl Lease {
@@ -130,6 +132,7 @@ impl Offer {
                     borrowing: Borrowing::default(),
                     borrowed: None,
                     since: None,
+                    asked: 0,
                 }, c"devlend_lease"),
                 dir <- new_mutex!(None, "devlend_offer_dir"),
                 attach <- new_work!("devlend_attach"),
@@ -193,24 +196,29 @@ impl Offer {
     ///
     /// `EBUSY`: the system is about to sleep, or there is a lease.
     pub(crate) fn begin(self: &Arc<Self>, borrowed: Arc<Borrowed>) -> Result {
-        let is_due = {
+        let epoch = borrowed.epoch();
+        let (is_due, is_lost, asked) = {
             let mut lease = self.lease.lock();
-            if suspend::is_near() || !lease.borrowing.begin(borrowed.epoch()) {
+            if suspend::is_near() || !lease.borrowing.begin(epoch) {
                 return Err(EBUSY);
             }
             lease.borrowed = Some(borrowed);
             lease.since = None;
             // The lender may have thought better of it by now.
             let is_due = lease.borrowing.is_due();
-            lease.note(is_due)
+            let is_lost = lease.borrowing.state() == BorrowingState::Lost;
+            (lease.note(is_due), is_lost, lease.asked)
         };
         self.remote.counters.begun.count();
         self.event("lease-begun", None);
-        if is_due {
-            self.queue_detach();
-        } else {
+        if !is_due {
             let _ = self.remote.queue.enqueue::<Arc<Self>, ATTACH>(self.clone());
+            return Ok(());
         }
+        if !is_lost {
+            self.tell_asked(epoch, asked);
+        }
+        self.queue_detach();
         Ok(())
     }
 
@@ -372,16 +380,29 @@ impl Offer {
         );
     }
 
-    /// The lender wants the device: it gets it in good order, however much time there is for that. False if it is on its
-    /// way already: a lender that asks again changes nothing.
-    pub(crate) fn take_back(self: &Arc<Self>, epoch: u32, seconds: u32) -> bool {
-        let is_due = self.begin_return(Which::Epoch(epoch), "asked for");
+    /// The lender wants the device: it gets it in good order, however much time there is for that. If it is on its way already,
+    /// a lender that asks again changes nothing.
+    pub(crate) fn take_back(self: &Arc<Self>, epoch: u32, seconds: u32) {
+        let is_due = {
+            let mut lease = self.lease.lock();
+            lease.asked = seconds;
+            let is_due = lease.borrowing.give_back(Which::Epoch(epoch), "asked for");
+            lease.note(is_due)
+        };
         if is_due {
-            self.remote.counters.asked.count();
-            self.event("take-back", Some(seconds));
+            self.tell_asked(epoch, seconds);
             self.queue_detach();
         }
-        is_due
+    }
+
+    fn tell_asked(&self, epoch: u32, seconds: u32) {
+        self.remote.counters.asked.count();
+        dev_warn!(
+            self.remote.link.dev(),
+            "the lender wants {} back within {seconds} s, epoch {epoch}: giving it back\n",
+            Shown(self.address)
+        );
+        self.event("take-back", Some(seconds));
     }
 
     /// The device has reported an error.

@@ -175,15 +175,8 @@ impl Remote {
 
     /// The lender wants a device back: it gets it in good order, however much time there is for that.
     pub(crate) fn take_back(&self, address: Address, epoch: u32, seconds: u32) {
-        let Some(offer) = self.find(address) else {
-            return;
-        };
-        if offer.take_back(epoch, seconds) {
-            dev_warn!(
-                self.link.dev(),
-                "the lender wants {} back within {seconds} s, epoch {epoch}: giving it back\n",
-                ntb::shown::Shown(address)
-            );
+        if let Some(offer) = self.find(address) {
+            offer.take_back(epoch, seconds);
         }
     }
 
