@@ -200,6 +200,7 @@ fn offer(device: &pci::Device<Core<'_>>, lending: Lending) -> Result {
             bars: ntb::pci::bars(device),
             lease: Lease::default(),
             active: None,
+            is_being_reset: false,
             watch: Watch::new()?,
             taking: None,
             dir: Some(attributes::add_offer(

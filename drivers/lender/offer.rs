@@ -50,6 +50,8 @@ pub(crate) struct Offer {
     pub(crate) lease: Lease,
     /// What there is while somebody has it.
     pub(crate) active: Option<Active>,
+    /// Somebody is about to reset it.
+    pub(crate) is_being_reset: bool,
     /// Woken when a lease ends.
     pub(crate) watch: Arc<Watch>,
     /// Why a command is just taking the device from its borrower.

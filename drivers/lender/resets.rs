@@ -2,8 +2,8 @@
 
 //! A reset of an offered device, whoever asks for it: its borrower, who ends its lease, or somebody on this host.
 //!
-//! A borrower finds its device as it was, with interrupts set up, which only its kernel knows of. DMA is off before what the PCI
-//! core saves and puts back: so a lease that ends meanwhile leaves none on.
+//! A borrower finds its device as it was, with interrupts set up, which only its kernel knows of; what it asks for meanwhile waits. DMA
+//! is off before what the PCI core saves and puts back: so a lease that ends meanwhile leaves none on.
 
 use crate::{
     events::COUNTERS,
@@ -18,6 +18,7 @@ pub(crate) fn begins(device: &Device) {
     let Some(offer) = registry.find(pci::address(device)) else {
         return;
     };
+    offer.is_being_reset = true;
     if let Some(active) = &mut offer.active {
         // During one there is no INTx, and its handler writes no Command.
         if let Some(intx) = &active.intx {
@@ -35,10 +36,9 @@ pub(crate) fn ended(device: &Device) {
     let Some(offer) = registry.find(pci::address(device)) else {
         return;
     };
+    offer.is_being_reset = false;
     COUNTERS.resets.count();
     let Some(active) = &mut offer.active else {
-        // The lease has ended meanwhile, and may have been set up in the last moment.
-        pci::stop(device);
         return;
     };
     let Some(saved) = active.saved.take() else {

@@ -17,7 +17,8 @@ use crate::{
     },
     registry::{
         self,
-        Registry, //
+        Registry,
+        REGISTRY, //
     },
 };
 use devlend_config::IntxGate;
@@ -46,11 +47,14 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
-        Arc, //
+        Arc,
+        GlobalGuard, //
     },
     time::{
         delay::fsleep,
-        Delta, //
+        Delta,
+        Instant,
+        Monotonic, //
     },
 };
 use ntb::{
@@ -68,6 +72,9 @@ use ntb::{
     suspend, //
 };
 
+/// How long a configuration access or an open waits for somebody on this host who resets the device; its borrower waits for 2 s.
+const LONGEST_RESET: Delta = Delta::from_millis(1500);
+
 /// How often a reset is tried while somebody else has the device locked, a tenth of a second apart.
 const RESET_TRIES: usize = 10;
 
@@ -82,9 +89,9 @@ impl Lender for Server {
             Kind::Image => {
                 held(&mut registry::lock(), link, request).and_then(|offer| image(offer, request))
             }
-            Kind::ConfigRead => held(&mut registry::lock(), link, request)
+            Kind::ConfigRead => held(&mut at_rest_for(link, request), link, request)
                 .and_then(|offer| config_read(offer, request)),
-            Kind::ConfigWrite => held(&mut registry::lock(), link, request)
+            Kind::ConfigWrite => held(&mut at_rest_for(link, request), link, request)
                 .and_then(|offer| config_write(offer, request)),
             Kind::Reset => reset_lent(link, request),
             Kind::Clunk => clunk(link, request),
@@ -116,8 +123,11 @@ impl Lender for Server {
     }
 
     fn link_removed(&self, link: &Arc<Link>) {
-        for offer in &mut registry::lock().offers {
-            offer.lease.forget(link.id());
+        let mut last = None;
+        // Whoever opens them has them reset now.
+        while let Some((address, _, audience)) = next(last, |offer| offer.lease.forget(link.id())) {
+            last = Some(address);
+            announce(address, &audience);
         }
     }
 
@@ -194,11 +204,15 @@ fn stop(link: &Link, which: impl Fn(&Offer) -> bool, why: &str) {
 /// Resets the devices whose leases over this link have ended, and offers them again; those too that could not be reset before.
 fn clean(link: &Link) {
     let mut last = None;
-    while let Some((address, device, audience)) = next_unclean(link, last) {
+    // By the caller: the registry is not locked during a reset.
+    while let Some((address, device, audience)) = next(last, |offer| offer.lease.clean(link.id())) {
         last = Some(address);
         let reset = reset(address, &device, |offer| offer.lease.is_cleaning());
-        // What cannot be reset at all is lent as it is.
-        let is_clean = reset.is_ok() || !pci::can_be_reset(&device);
+        // What cannot be reset at all is lent as it is; but not while others are at it.
+        let is_clean = match reset {
+            Ok(()) => true,
+            Err(error) => error != EBUSY && !pci::can_be_reset(&device),
+        };
         if let Err(error) = reset {
             link.complain(|| {
                 dev_warn!(
@@ -221,9 +235,11 @@ fn clean(link: &Link) {
     }
 }
 
-/// The next device, by address, that is to be reset after a lease over that link: by the caller. The registry is not locked during
-/// a reset.
-fn next_unclean(link: &Link, after: Option<Address>) -> Option<(Address, ARef<Device>, Audience)> {
+/// The next device, by address, for which `test` says so; for who goes through all without the registry locked meanwhile.
+fn next(
+    after: Option<Address>,
+    mut test: impl FnMut(&mut Offer) -> bool,
+) -> Option<(Address, ARef<Device>, Audience)> {
     let mut registry = registry::lock();
     let mut last = after;
     loop {
@@ -232,11 +248,31 @@ fn next_unclean(link: &Link, after: Option<Address>) -> Option<(Address, ARef<De
             .iter_mut()
             .filter(|offer| last.is_none_or(|last| offer.address > last))
             .min_by_key(|offer| offer.address)?;
-        if offer.lease.clean(link.id()) {
+        if test(offer) {
             return Some((offer.address, offer.device.clone(), offer.audience));
         }
         last = Some(offer.address);
     }
+}
+
+/// The registry, locked when nobody on this host resets the device for which `is_it` says so; or after a while, if that takes long.
+fn at_rest(is_it: impl Fn(&Offer) -> bool) -> GlobalGuard<REGISTRY> {
+    let start = Instant::<Monotonic>::now();
+    while start.elapsed() < LONGEST_RESET {
+        let registry = registry::lock();
+        let is_reset = |offer: &Offer| offer.is_being_reset && is_it(offer);
+        if !registry.offers.iter().any(is_reset) {
+            return registry;
+        }
+        drop(registry);
+        fsleep(Delta::from_millis(1));
+    }
+    registry::lock()
+}
+
+/// The same for the device whose lease the request names.
+fn at_rest_for(link: &Link, request: &Incoming<'_>) -> GlobalGuard<REGISTRY> {
+    at_rest(|offer| offer.lease.check(request.epoch(), link.id()).is_ok())
 }
 
 /// The offer whose lease the request names.
@@ -270,9 +306,16 @@ fn open(link: &Arc<Link>, request: &mut Incoming<'_>) -> Result<(), Status> {
     let Open { address } = request.body()?;
     let address = Address::from(address.get());
 
+    if let Some(offer) = registry::lock().find(address) {
+        if offer.is_for(link) {
+            offer.lease.adopt(link.id());
+        }
+    }
     // No borrower opens what it has: this one did not hear that it has it.
     end(link, |offer| offer.address == address, "it is opened anew");
-    let audience = open_free(&mut registry::lock(), link, address, request)?;
+    let mut registry = at_rest(|offer| offer.address == address);
+    let audience = open_free(&mut registry, link, address, request)?;
+    drop(registry);
     if let Some(audience) = audience {
         announce(address, &audience);
     }
@@ -291,7 +334,7 @@ fn open_free(
         // What is for others is answered as if it were not there.
         .filter(|offer| offer.is_for(link))
         .ok_or(Status::NotFound)?;
-    if !offer.lease.is_free() || suspend::is_near() {
+    if !offer.lease.is_free() || offer.is_being_reset || suspend::is_near() {
         return Err(Status::Taken);
     }
     // From here on the end of the session finds the lease.

@@ -158,25 +158,32 @@ impl Lease {
         matches!(self.condition, Condition::Cleaning(_))
     }
 
-    /// The device is to be reset after a lease of `peer`, or of one that is gone: by the caller, if this is true.
+    /// The device is to be reset after a lease of `peer`: by the caller, if this is true.
     #[must_use]
     pub fn clean(&mut self, peer: u32) -> bool {
-        match self.condition {
-            Condition::Unclean(last) if self.is_unclean_for(peer) => {
-                self.condition = Condition::Cleaning(last);
-                true
-            }
-            _ => false,
+        let is_due = matches!(self.condition, Condition::Unclean(last) if last == Some(peer));
+        if is_due {
+            self.condition = Condition::Cleaning(Some(peer));
+        }
+        is_due
+    }
+
+    /// `peer` wants to open the device: if that is to be reset after a lease of somebody who is gone, it is to be reset after one of
+    /// `peer`'s.
+    pub fn adopt(&mut self, peer: u32) {
+        if matches!(self.condition, Condition::Unclean(None)) {
+            self.condition = Condition::Unclean(Some(peer));
         }
     }
 
-    /// `peer` is gone for good: what is still to be reset after its lease, anybody has reset.
-    pub fn forget(&mut self, peer: u32) {
+    /// `peer` is gone for good: what is still to be reset after its lease, whoever opens it has reset. False if there is nothing.
+    pub fn forget(&mut self, peer: u32) -> bool {
         match &mut self.condition {
             Condition::Unclean(last) | Condition::Cleaning(last) if *last == Some(peer) => {
                 *last = None;
+                true
             }
-            _ => {}
+            _ => false,
         }
     }
 

@@ -76,19 +76,21 @@ fn who_does_not_know_what_it_has_can_open_it() {
     assert!(!lease.is_free_for(ALICE));
 }
 
-/// A link that is bound again is another one: nobody else would ever have the device reset.
+/// A link that is bound again is another one: nobody else would ever have the device reset. But only who wants it waits for that.
 #[test]
 fn what_was_left_unclean_by_who_is_gone_is_everybodys() {
     let mut lease = Lease::default();
     lease.open(ALICE, 1).unwrap();
-    lease.forget(ALICE);
-    assert!(lease.is_held_by(ALICE));
+    assert!(!lease.forget(ALICE) && lease.is_held_by(ALICE));
     lease.end();
-    lease.forget(BOB);
+    assert!(!lease.forget(BOB));
+    lease.adopt(BOB);
     assert!(!lease.is_free_for(BOB) && !lease.clean(BOB));
-    lease.forget(ALICE);
-    assert!(lease.is_free_for(BOB));
+    assert!(lease.forget(ALICE) && !lease.forget(ALICE));
+    assert!(lease.is_free_for(BOB) && !lease.clean(BOB));
+    lease.adopt(BOB);
     // In vain, and again.
+    assert!(!lease.is_free_for(ALICE));
     assert!(lease.clean(BOB) && lease.cleaned(false));
     assert!(lease.clean(BOB) && lease.cleaned(true));
     assert!(lease.is_free());
@@ -96,8 +98,8 @@ fn what_was_left_unclean_by_who_is_gone_is_everybodys() {
     lease.open(ALICE, 2).unwrap();
     lease.end();
     assert!(lease.clean(ALICE));
-    lease.forget(ALICE);
-    assert!(lease.cleaned(false) && lease.clean(BOB));
+    assert!(lease.forget(ALICE));
+    assert!(lease.cleaned(false) && lease.is_free_for(BOB));
 }
 
 /// Whoever was about to reset it leaves it to the others, who are at it.
