@@ -11,14 +11,16 @@ use super::both;
 use crate::pair::Pair;
 
 /// Modules with their reference counts, devlend's files, PCI devices with their drivers, and how many ranges are claimed by
-/// whom. Where they are does not matter: a function that is found again may have its BARs elsewhere.
-const COMMAND: &str = "\
+/// whom. Where they are does not matter: a function that is found again may have its BARs elsewhere. Nor does the borrowed device's
+/// domain: as long as a program has the disk open that was lost, its number is not free.
+const COMMAND: &str = "{ \
     awk '$1 ~ /^(devlend|ntb|switchtec|nvme)/ { print \"module \" $1 \" used \" $3 }' /proc/modules; \
     find /sys/kernel/devlend; \
     for device in /sys/bus/pci/devices/*; do \
         driver=$(readlink $device/driver); echo \"device ${device##*/} driver ${driver##*/}\"; \
     done; \
-    sed -nE '/devlend|ntb|nvme|[1-9a-f][0-9a-f]{4}:/s/.* : /claimed by /p' /proc/iomem | sort | uniq -c";
+    sed -nE '/devlend|ntb|nvme|[1-9a-f][0-9a-f]{4}:/s/.* : /claimed by /p' /proc/iomem | sort | uniq -c; \
+    } | sed -E 's/1[0-9a-f]{4}:00:00/borrowed/'";
 
 /// A host's state while a device is borrowed and nobody uses it.
 pub struct Snapshot(BTreeSet<String>);
