@@ -30,6 +30,8 @@ use rustix::net::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
+/// How long anything may take that has to happen. Far more than it takes, on any machine and beside anything.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const RAM: u64 = 1 << 20;
 pub const WINDOW1: u32 = 2;
 pub const CONFIG: u32 = 7;
@@ -120,9 +122,7 @@ impl Client {
 
     /// A client on a connected socket.
     pub fn over(socket: UnixStream) -> Self {
-        socket
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self {
             socket,
             ram: memory("ram", RAM),
@@ -363,9 +363,7 @@ impl Client {
     pub fn is_quiet(&mut self, time: Duration) -> bool {
         self.socket.set_read_timeout(Some(time)).unwrap();
         let quiet = self.socket.read(&mut [0]).is_err();
-        self.socket
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
         quiet
     }
 
@@ -412,7 +410,7 @@ pub fn signalled(fd: &OwnedFd) -> u64 {
 
 /// Waits until an event descriptor is signalled.
 pub fn wait_for(fd: &OwnedFd) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + PATIENCE;
     while signalled(fd) == 0 {
         assert!(std::time::Instant::now() < deadline, "not signalled");
         std::thread::sleep(Duration::from_millis(1));

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::client::{Client, DBREQ, RAM, WINDOW1};
+use crate::client::{Client, DBREQ, PATIENCE, RAM, WINDOW1};
 use crate::process::{start, Program};
 use ntb_emu::wire::{Command, Header, RegionInfo, NO_REPLY};
 use rustix::event::{eventfd, EventfdFlags};
@@ -46,7 +46,7 @@ fn holdings(program: &Program) -> Holdings {
 
 /// Waits until the process has what it had before there was anybody.
 fn wait_until_alone(program: &Program, before: &Holdings) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     while holdings(program) != *before {
         let now = holdings(program);
         assert!(

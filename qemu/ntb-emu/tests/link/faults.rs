@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::client::PATIENCE;
 use ntb_emu::fault::Fault;
 use ntb_emu::link::Link;
 
@@ -59,7 +60,7 @@ impl Drop for Clock {
 
 /// Waits until something holds.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "waited for {what}");
         std::thread::sleep(MS);
