@@ -180,8 +180,11 @@ impl Device {
         })
     }
 
-    /// Takes a translation away again. May sleep.
-    pub fn clear_translation(&self, index: u8) {
+    /// Takes a translation to `address` away again. May sleep.
+    pub fn clear_translation(&self, index: u8, address: u64) {
+        // Drivers that know no clearing set the address to zero while the window is open still (`ntb_hw_amd`, `ntb_hw_intel`), and
+        // what is under way would arrive there. So it is shut first, where it is.
+        let _ = self.set_translation(index, address, 0);
         // SAFETY: As in `link_is_up`. A driver that cannot clear keeps the old translation; there is no other way.
         let _ = unsafe { bindings::ntb_mw_clear_trans(self.as_raw(), PEER, index.into()) };
     }

@@ -162,6 +162,8 @@ struct Receiver {
 struct Setup {
     /// The hardware; gone once the device is removed.
     ntb: Option<Handle>,
+    /// The bus address that the MMIO window shows, while it is open.
+    shown: Option<u64>,
     /// How far the two hosts have come.
     handshake: Handshake,
     /// What is in the peer's scratchpads.
@@ -312,6 +314,7 @@ impl Link {
                 ticking <- new_mutex!(None, "devlend_ticking"),
                 setup <- new_mutex!(Setup {
                     ntb: Some(ntb),
+                    shown: None,
                     handshake: Handshake::new(handshake::new_generation()),
                     announced: None,
                     nonsense: None,
@@ -441,14 +444,19 @@ impl Link {
     /// `ENODEV`: the NTB device is gone; others from the hardware driver.
     pub fn open_mmio(&self, base: u64, size: u64) -> Result {
         let window = self.plan().ok_or(ENODEV)?.mmio_window;
-        self.with_device(|ntb| ntb.set_translation(window, base, size))
+        let mut setup = self.setup.lock();
+        let ntb = setup.ntb.as_ref().ok_or(ENODEV)?;
+        ntb.set_translation(window, base, size)?;
+        setup.shown = Some(base);
+        Ok(())
     }
 
     /// Takes the MMIO window away from the peer. May sleep.
     pub fn close_mmio(&self) {
-        let setup = self.setup.lock();
-        if let (Some(ntb), Some(plan)) = (setup.ntb.as_ref(), self.plan()) {
-            ntb.clear_translation(plan.mmio_window);
+        let mut setup = self.setup.lock();
+        let Setup { ntb, shown, .. } = &mut *setup;
+        if let Some(ntb) = ntb {
+            self.hide(ntb, shown);
         }
     }
 }

@@ -117,19 +117,21 @@ fn detach(device: &Device, link: &Arc<Link>) {
     let ticking = link.ticking.lock().take();
     drop(ticking);
     // No event and no timer can queue work any more, and no work finds the device; what runs already runs to its end.
-    link.setup.lock().ntb = None;
+    {
+        let mut setup = link.setup.lock();
+        setup.ntb = None;
+        // By us: who ends a lease from here on, and resets what was lent, finds no device to do it with.
+        link.hide(device, &mut setup.shown);
+    }
     link.close_session();
     link.queue.drain();
     link.set_state(State::Down);
+    link.close_windows(device);
     link.go_down();
     role::with_lender(|lender| lender.link_removed(link));
     let dir = link.dir.lock().take();
     drop(dir);
 
-    link.close_windows(device);
-    if let Some(plan) = link.plan() {
-        device.clear_translation(plan.mmio_window);
-    }
     Link::withdraw(device);
     let _ = device.link_disable();
     // The peer cannot write any more, and nobody here waits for it to.

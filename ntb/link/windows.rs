@@ -63,10 +63,17 @@ impl Link {
     /// reach them any more. May sleep.
     pub(super) fn close_windows(&self, device: &Device) {
         if let Some(plan) = self.plan() {
-            device.clear_translation(plan.memory_window);
+            device.clear_translation(plan.memory_window, plan.memory_base);
             if plan.msi_window != plan.memory_window {
-                device.clear_translation(plan.msi_window);
+                device.clear_translation(plan.msi_window, plan.msi_base);
             }
+        }
+    }
+
+    /// Shuts the MMIO window, if it is open: `shown` is the address that it shows. May sleep.
+    pub(super) fn hide(&self, device: &Device, shown: &mut Option<u64>) {
+        if let (Some(plan), Some(address)) = (self.plan(), shown.take()) {
+            device.clear_translation(plan.mmio_window, address);
         }
     }
 }

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whatever ends a lease, the lender stops the device's DMA before it takes away what that reaches.
+//! Whatever ends a lease, the lender stops the device's DMA before it takes away what that reaches, and shuts the MMIO window before
+//! it takes away what that shows.
 //!
-//! What comes first is told by the lender's QEMU, which sees the kernel's writes to the device's Command register and its orders to the
-//! IOMMU to forget a mapping, in order.
+//! What comes first is told by the lender's QEMU, which sees the kernel's writes to the device's Command register and to the NTB's
+//! registers, and its orders to the IOMMU to forget a mapping, in order.
 
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 use devlend_bed::devlend::Role;
-use devlend_bed::{Fault, Host, Options};
+use devlend_bed::{Family, Fault, Options};
 
-use crate::pair::{ntb_driver, Pair, NTB, NVME};
+use crate::pair::{family, ntb_driver, Pair, NTB, NVME};
 use crate::runner::{Body, Case};
 
 pub const CASES: &[Case] = &[Case {
@@ -21,9 +22,13 @@ pub const CASES: &[Case] = &[Case {
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// QEMU's name for a write to configuration space, and those of the orders to forget what is mapped.
+/// QEMU's names for a write to configuration space, for one to a register of the NTB, and for the order to forget what is mapped.
 const WRITE: &str = "pci_cfg_write";
-const FORGET: &str = "vtd_inv_desc_iotlb_*";
+const REGISTER: &str = "vfio_region_write";
+const FORGET: &str = "vtd_inv_desc_iotlb_pages";
+
+/// Of AMD's NTB, by memory window: the register with the size of what the window shows, and that with its address.
+const WINDOWS: [(u64, u64); 3] = [(0x814, 0x830), (0x818, 0x838), (0x820, 0x840)];
 
 fn a_lender_with_an_iommu() -> Result<Options> {
     let mut options = crate::pair::options()?;
@@ -37,7 +42,7 @@ fn a_lender_with_an_iommu() -> Result<Options> {
 }
 
 fn whatever_ends_a_lease(pair: &Pair<'_>) -> Result<()> {
-    for event in [WRITE, FORGET] {
+    for event in [WRITE, REGISTER, FORGET] {
         pair.lender.trace_qemu(event, true)?;
     }
     let lender = pair.lender;
@@ -77,21 +82,24 @@ fn ends(pair: &Pair<'_>, what: &str, end: impl FnOnce() -> Result<()>) -> Result
     let offer = pair.at_borrower.offer(NVME);
     offer.wait_state("available", LIMIT)?;
     let borrowed = pair.borrow_lent()?;
+    let window = usize::try_from(pair.at_lender.number("mmio_window")?)?;
     let before = pair.lender.qemu_log()?.lines().count();
     end().with_context(|| what.to_string())?;
-    stopped_first(pair.lender, before).with_context(|| what.to_string())?;
+    let log = pair.lender.qemu_log()?;
+    let lines: Vec<&str> = log.lines().collect();
+    stopped_first(&lines[before..]).with_context(|| what.to_string())?;
+    if family()? == Family::Amd {
+        let (size, address) = WINDOWS.get(window).context("which window is this?")?;
+        shut_first(&lines, before, *size, *address).with_context(|| what.to_string())?;
+    }
     borrowed.wait_gone(LIMIT)
 }
 
-/// In QEMU's log from a line on, the device was stopped before anything was forgotten.
-fn stopped_first(lender: &Host, from: usize) -> Result<()> {
-    let log = lender.qemu_log()?;
-    let lines: Vec<&str> = log.lines().skip(from).collect();
+/// In these lines of QEMU's log, the device was stopped before anything was forgotten.
+fn stopped_first(lines: &[&str]) -> Result<()> {
     let stopped = lines.iter().position(|line| stops(line) == Some(true));
     let stopped = stopped.context("the device was not stopped")?;
-    let forgotten = lines
-        .iter()
-        .position(|line| line.contains(FORGET.trim_end_matches('*')));
+    let forgotten = lines.iter().position(|line| line.contains(FORGET));
     let forgotten = forgotten.context("no mapping was forgotten")?;
     ensure!(
         stopped < forgotten,
@@ -99,6 +107,44 @@ fn stopped_first(lender: &Host, from: usize) -> Result<()> {
         lines[..=stopped].join("\n")
     );
     Ok(())
+}
+
+/// In QEMU's log from a line on, the MMIO window was shut before what it shows was forgotten, and before it was given another address:
+/// until then the borrower's writes go through.
+fn shut_first(lines: &[&str], from: usize, size: u64, address: u64) -> Result<()> {
+    let shown = lines[..from]
+        .iter()
+        .rev()
+        .filter_map(|line| register(line, address))
+        .find(|shown| *shown != 0)
+        .context("the window was not opened")?;
+    let lines = &lines[from..];
+    let shut = lines
+        .iter()
+        .position(|line| register(line, size) == Some(0))
+        .context("the window was not shut")?;
+    let moved = |line: &&str| register(line, address).is_some_and(|to| to != shown);
+    let forgotten = |line: &&str| {
+        line.split_once(FORGET)
+            .is_some_and(|(_, line)| line.contains(&format!(" addr {shown:#x} ")))
+    };
+    ensure!(
+        lines.iter().any(forgotten),
+        "what the window shows, at {shown:#x}, was not forgotten"
+    );
+    ensure!(
+        !lines[..shut].iter().any(|line| moved(line) || forgotten(line)),
+        "the window, which shows {shown:#x}, was shut in line {shut} of QEMU's log, which is too late:\n{}",
+        lines[..=shut].join("\n")
+    );
+    Ok(())
+}
+
+/// What a line says was written to a register of the NTB's. [`None`]: it is no write to that register.
+fn register(line: &str, offset: u64) -> Option<u64> {
+    let (_, write) = line.split_once(REGISTER)?;
+    let (_, value) = write.split_once(&format!(":region0+{offset:#x}, 0x"))?;
+    u64::from_str_radix(value.split_once(',')?.0, 16).ok()
 }
 
 /// Whether a line is a write to the NVMe's Command register that turns bus mastering off, which is bit 2. [`None`]: it is no write to
