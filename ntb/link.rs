@@ -33,7 +33,8 @@ pub use self::{
     },
     request::{
         Refusal,
-        Scope, //
+        Scope,
+        TIMEOUT, //
     },
     serve::Incoming, //
 };

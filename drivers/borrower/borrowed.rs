@@ -60,7 +60,8 @@ use ntb::{
         Link,
         Peer,
         Refusal,
-        Scope, //
+        Scope,
+        TIMEOUT, //
     },
     shown::Shown, //
 };
@@ -77,6 +78,10 @@ const LONGEST_REST: Delta = Delta::from_millis(10);
 
 /// How long the lender may take for a whole configuration space, but for its last part.
 const IMAGE_TIMEOUT: Delta = Delta::from_secs(10);
+
+/// How long the lender has to answer when our NTB goes. Drivers tell the peer before us (`ntb_hw_amd`): then there is no answer, and
+/// the lender has stopped the device already.
+const PARTING: Delta = Delta::from_millis(1000);
 
 /// A device we have.
 #[pin_data]
@@ -266,11 +271,11 @@ impl Borrowed {
         // lender has to stop it first. Otherwise the driver needs the device until it is removed.
         let is_lost = self.is_gone();
         if is_lost {
-            self.clunk(link);
+            self.clunk(link, why);
         }
         self.remove(why);
         if !is_lost {
-            self.clunk(link);
+            self.clunk(link, why);
         }
     }
 
@@ -285,12 +290,16 @@ impl Borrowed {
     }
 
     /// Ends the lease with the lender, if that did not end with its session.
-    fn clunk(&self, link: &Arc<Link>) {
+    fn clunk(&self, link: &Arc<Link>, why: Removal) {
         let scope = self.shadow.scope();
         if !link.peer().is_ok_and(|peer| peer.session == scope.session) {
             return;
         }
-        match link.request(scope, &Clunk {}) {
+        let timeout = match why {
+            Removal::Return => TIMEOUT,
+            Removal::ParentUnbound => PARTING,
+        };
+        match link.request_within(timeout, scope, &Clunk {}) {
             // The lender has taken it back itself, or everything with its module.
             Ok(_) | Err(Refusal::Peer(Failure::Status(Status::Stale | Status::NotFound))) => {}
             // It does when it sees the session end.
@@ -298,7 +307,7 @@ impl Borrowed {
             // Nobody has stopped the device, and its driver is about to free the memory it may be writing to: so nothing
             // of the lender's may reach this host's memory any more.
             Err(_) if self.is_gone() => {
-                if link.end_session(scope.session) {
+                if link.end_session(scope.session) && why == Removal::Return {
                     dev_err!(
                         link.dev(),
                         "the lender does not take a lost device back: ending the session\n"

@@ -43,7 +43,7 @@ use kernel::{
 };
 
 /// How long a caller that may sleep waits for a reply.
-const TIMEOUT: Delta = Delta::from_millis(5000);
+pub const TIMEOUT: Delta = Delta::from_millis(5000);
 /// How long a configuration access may hold interrupts off. A local access takes a microsecond, a forwarded one a few;
 /// the bound is for a peer that has died without the link going down.
 const ATOMIC_TIMEOUT: Delta = Delta::from_millis(2000);
@@ -113,7 +113,21 @@ impl Link {
     ///
     /// `ENOTCONN`: no session, or it ended while we waited; `ETIMEDOUT`; or the peer's refusal.
     pub fn request<R: Request>(&self, scope: Scope, request: &R) -> Result<R::Reply, Refusal> {
-        self.round_trip(scope, request, TIMEOUT, || fsleep(POLL))
+        self.request_within(TIMEOUT, scope, request)
+    }
+
+    /// The same, but does not wait for longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Link::request`].
+    pub fn request_within<R: Request>(
+        &self,
+        timeout: Delta,
+        scope: Scope,
+        request: &R,
+    ) -> Result<R::Reply, Refusal> {
+        self.round_trip(scope, request, timeout, || fsleep(POLL))
     }
 
     /// Sends a request and polls for the reply with the CPU held: for configuration accessors. Never sleeps; two seconds
