@@ -6,6 +6,7 @@
 //!
 //! C header: [`include/linux/ntb.h`](srctree/include/linux/ntb.h)
 
+use crate::worker::without_signals;
 use devlend_bindings as bindings;
 use kernel::{
     device,
@@ -180,13 +181,33 @@ impl Device {
         })
     }
 
-    /// Takes a translation to `address` away again. May sleep.
-    pub fn clear_translation(&self, index: u8, address: u64) {
-        // Drivers that know no clearing set the address to zero while the window is open still (`ntb_hw_amd`, `ntb_hw_intel`), and
-        // what is under way would arrive there. So it is shut first, where it is.
-        let _ = self.set_translation(index, address, 0);
-        // SAFETY: As in `link_is_up`. A driver that cannot clear keeps the old translation; there is no other way.
-        let _ = unsafe { bindings::ntb_mw_clear_trans(self.as_raw(), PEER, index.into()) };
+    /// Takes a translation to `address` away again. Sleeps, whatever signals the caller has.
+    ///
+    /// # Errors
+    ///
+    /// From the hardware driver: the peer may reach what was shown as before.
+    pub fn clear_translation(&self, index: u8, address: u64) -> Result {
+        match self.clear(index, address) {
+            // `ntb_hw_switchtec` gives up when its caller has a signal.
+            Err(error) if error == EINTR => without_signals(|| self.clear(index, address)),
+            done => done,
+        }
+    }
+
+    fn clear(&self, index: u8, address: u64) -> Result {
+        // SAFETY: `self` is valid, and so are its operations, which do not change.
+        let has_clear = unsafe { (*(*self.as_raw()).ops).mw_clear_trans.is_some() };
+        if !has_clear {
+            // Such a driver is told to translate to zero instead, and may do so while the window is open still (`ntb_hw_amd`,
+            // `ntb_hw_intel`): what is under way would arrive there. So the window is shut first, where it is.
+            let shut = self.set_translation(index, address, 0);
+            if self.is_switch() {
+                // To `ntb_hw_switchtec` both are the same, and take long.
+                return shut;
+            }
+        }
+        // SAFETY: As in `link_is_up`.
+        to_result(unsafe { bindings::ntb_mw_clear_trans(self.as_raw(), PEER, index.into()) })
     }
 
     /// The doorbell bits there are.

@@ -29,3 +29,4 @@ pub mod suspend;
 pub mod sysfs;
 pub mod ticker;
 pub mod uevent;
+mod worker;

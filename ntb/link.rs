@@ -447,7 +447,12 @@ impl Link {
         let window = self.plan().ok_or(ENODEV)?.mmio_window;
         let mut setup = self.setup.lock();
         let ntb = setup.ntb.as_ref().ok_or(ENODEV)?;
-        ntb.set_translation(window, base, size)?;
+        let opened = ntb.set_translation(window, base, size);
+        if opened.is_err() {
+            // A part of it may have been done.
+            let _ = ntb.clear_translation(window, base);
+        }
+        opened?;
         setup.shown = Some(base);
         Ok(())
     }

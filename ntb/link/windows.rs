@@ -63,18 +63,33 @@ impl Link {
     /// reach them any more. May sleep.
     pub(super) fn close_windows(&self, device: &Device) {
         if let Some(plan) = self.plan() {
-            device.clear_translation(plan.memory_window, plan.memory_base);
+            let _ = self.close(device, plan.memory_window, plan.memory_base);
             if plan.msi_window != plan.memory_window {
-                device.clear_translation(plan.msi_window, plan.msi_base);
+                let _ = self.close(device, plan.msi_window, plan.msi_base);
             }
         }
     }
 
     /// Shuts the MMIO window, if it is open: `shown` is the address that it shows. May sleep.
     pub(super) fn hide(&self, device: &Device, shown: &mut Option<u64>) {
-        if let (Some(plan), Some(address)) = (self.plan(), shown.take()) {
-            device.clear_translation(plan.mmio_window, address);
+        if let (Some(plan), Some(address)) = (self.plan(), *shown) {
+            if self.close(device, plan.mmio_window, address).is_ok() {
+                *shown = None;
+            }
         }
+    }
+
+    fn close(&self, device: &Device, index: u8, address: u64) -> Result {
+        device
+            .clear_translation(index, address)
+            .inspect_err(|error| {
+                self.complain(|| {
+                    dev_err!(
+                        self.dev(),
+                        "cannot shut window {index} ({error:?}): the peer may reach what it has shown\n"
+                    )
+                });
+            })
     }
 }
 

@@ -183,3 +183,9 @@ __rust_helper int rust_helper_notifier_from_errno(int error)
 {
 	return notifier_from_errno(error);
 }
+
+/* Makes a call in a kernel thread, and waits for it; returns what it returns. */
+__rust_helper long rust_helper_call_in_worker(long (*call)(void *), void *arg)
+{
+	return work_on_cpu(raw_smp_processor_id(), call, arg);
+}

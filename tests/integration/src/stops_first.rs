@@ -12,13 +12,19 @@ use anyhow::{ensure, Context, Result};
 use devlend_bed::devlend::Role;
 use devlend_bed::{Family, Fault, Options};
 
-use crate::pair::{family, ntb_driver, Pair, NTB, NVME};
+use crate::pair::{family, ntb_driver, options_with, Pair, NTB, NVME};
 use crate::runner::{Body, Case};
 
-pub const CASES: &[Case] = &[Case {
-    name: "stops_first::whatever_ends_a_lease",
-    body: Body::Own(a_lender_with_an_iommu, whatever_ends_a_lease),
-}];
+pub const CASES: &[Case] = &[
+    Case {
+        name: "stops_first::whatever_ends_a_lease",
+        body: Body::Own(a_lender_with_an_iommu, whatever_ends_a_lease),
+    },
+    Case {
+        name: "stops_first::a_signal_keeps_no_window_open",
+        body: Body::Own(switchtec, a_signal_keeps_no_window_open),
+    },
+];
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -155,4 +161,46 @@ fn stops(line: &str) -> Option<bool> {
     let is_nvme = address.ends_with(NVME.trim_start_matches("0000:"));
     let value = u32::from_str_radix(value.trim(), 16).ok()?;
     is_nvme.then_some(value & 4 == 0)
+}
+
+fn switchtec() -> Result<Options> {
+    options_with(Family::Switchtec)
+}
+
+/// The switch's driver sleeps while it shuts a window, and gives up if its caller gets a signal meanwhile.
+fn a_signal_keeps_no_window_open(pair: &Pair<'_>) -> Result<()> {
+    let before = open_windows(pair)?;
+    let borrowed = pair.borrow()?;
+    ensure!(
+        open_windows(pair)? != before,
+        "no window was opened for the device"
+    );
+    let status = pair.lender.sh_ok(&format!(
+        "echo '{NVME} force' >/sys/kernel/devlend/lender/reclaim & writer=$!
+         while read -r _ _ state _ </proc/$writer/stat && [ $state = R ]; do :; done
+         kill $writer; wait $writer; echo $?"
+    ))?;
+    // 128 and SIGTERM.
+    ensure!(
+        status.trim() == "143",
+        "reclaiming ended with status {}: the signal was too late",
+        status.trim()
+    );
+    borrowed.wait_gone(LIMIT)?;
+    let (lent, open) = (pair.lending().offers()?, open_windows(pair)?);
+    ensure!(lent.is_empty(), "still lent: {lent:?}");
+    ensure!(
+        open == before,
+        "before the lease the borrower's windows showed {before}, now {open}"
+    );
+    pair.lender.wait_bound(NVME, LIMIT)
+}
+
+/// What of the lender's memory and devices the borrower's windows show.
+fn open_windows(pair: &Pair<'_>) -> Result<String> {
+    let state = pair.bed.emulator().state()?;
+    let windows = &state["ntb0"]["ends"]["borrower"]["windows"];
+    let windows = windows.as_array().context("no such link")?;
+    let open = windows.iter().map(|window| window["open"].to_string());
+    Ok(open.collect::<Vec<_>>().join(" "))
 }
