@@ -9,6 +9,7 @@ use super::{
     Link,
     Peer,
     Scope,
+    Setup,
     State, //
 };
 use crate::{
@@ -387,7 +388,8 @@ pub(super) fn set_key(link: &Arc<Link>, line: &[u8]) -> Result {
         None => None,
     };
 
-    let setup = link.setup.lock();
+    let mut setup = link.setup.lock();
+    let Setup { ntb, shown, .. } = &mut *setup;
     keys::set(link.name(), key.as_ref())?;
     let before = core::mem::replace(&mut *link.key.lock(), key.clone());
     if before.is_none() && key.is_none() {
@@ -399,10 +401,12 @@ pub(super) fn set_key(link: &Arc<Link>, line: &[u8]) -> Result {
     }
     link.forget_refusals();
     // With the set-up locked: while the device goes away nobody may queue work.
-    if let Some(ntb) = setup.ntb.as_ref() {
-        // When the write returns nothing goes on that was attached with the key before.
-        link.close_session();
+    if let Some(ntb) = ntb {
+        // When the write returns the peer that was attached with the key before is not served any more, and reaches nothing of this
+        // host's; what it has borrowed it loses in work.
         link.close_windows(ntb);
+        link.hide(ntb, shown);
+        link.close_session();
         if link.state() != State::Down {
             link.set_state(State::Waiting);
         }

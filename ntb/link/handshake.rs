@@ -169,8 +169,8 @@ impl Link {
         };
         actions.close |= was_open && !handshake.is_open();
         if actions.close || !is_up {
-            self.close_session();
             self.close_windows(ntb);
+            self.close_session();
             *announced = None;
         }
         match (is_up, self.state()) {
@@ -291,7 +291,8 @@ impl Link {
         Ok(id)
     }
 
-    /// Ends the session, if there is one; requests that wait end with `ENOTCONN`.
+    /// Ends the session, if there is one; requests that wait end with `ENOTCONN`. By then this host's windows are shut: whoever is
+    /// told so takes it that nothing which was borrowed over the session reaches this host's memory.
     pub(super) fn close_session(&self) {
         let mut guard = self.session.lock();
         let session = guard.take();
@@ -334,8 +335,8 @@ impl Link {
         let Some(ntb) = setup.ntb.as_ref() else {
             return false;
         };
-        self.close_session();
         self.close_windows(ntb);
+        self.close_session();
         // With the set-up locked: when the NTB goes nothing may be queued any more.
         self.restart();
         true
