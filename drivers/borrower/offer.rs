@@ -275,12 +275,17 @@ impl Offer {
     /// Removes the device, and ends the lease. Sleeps for as long as its driver takes to let go.
     pub(crate) fn close(&self, why: Removal) {
         if why == Removal::ParentUnbound {
-            let borrowed = {
+            let (borrowed, is_ending) = {
                 let mut lease = self.lease.lock();
+                let is_ending = lease.borrowing.is_ending();
                 lease.borrowing.lose(Which::Present, "link removed");
-                lease.borrowed.clone()
+                (lease.borrowed.clone(), is_ending)
             };
             if let Some(borrowed) = borrowed {
+                if is_ending {
+                    // Who is at it may not have come to asking the lender to stop the device.
+                    borrowed.shut_out(&self.remote.link);
+                }
                 borrowed.mark_gone();
             }
         }
