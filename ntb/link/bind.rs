@@ -121,12 +121,12 @@ fn detach(device: &Device, link: &Arc<Link>) {
         let mut setup = link.setup.lock();
         setup.ntb = None;
         // By us: who ends a lease from here on, and resets what was lent, finds no device to do it with.
+        link.close_windows(device);
         link.hide(device, &mut setup.shown);
     }
     link.close_session();
     link.queue.drain();
     link.set_state(State::Down);
-    link.close_windows(device);
     link.go_down();
     role::with_lender(|lender| lender.link_removed(link));
     let dir = link.dir.lock().take();
