@@ -447,12 +447,10 @@ impl Link {
         let window = self.plan().ok_or(ENODEV)?.mmio_window;
         let mut setup = self.setup.lock();
         let ntb = setup.ntb.as_ref().ok_or(ENODEV)?;
-        let opened = ntb.set_translation(window, base, size);
-        if opened.is_err() {
+        ntb.set_translation(window, base, size).inspect_err(|_| {
             // A part of it may have been done.
             let _ = ntb.clear_translation(window, base);
-        }
-        opened?;
+        })?;
         setup.shown = Some(base);
         Ok(())
     }

@@ -28,10 +28,11 @@ pub const CASES: &[Case] = &[
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// QEMU's names for a write to configuration space, for one to a register of the NTB, and for the order to forget what is mapped.
+/// QEMU's names for a write to configuration space and for one to a register of the NTB, and what those of the orders to forget what is
+/// mapped begin with.
 const WRITE: &str = "pci_cfg_write";
 const REGISTER: &str = "vfio_region_write";
-const FORGET: &str = "vtd_inv_desc_iotlb_pages";
+const FORGET: &str = "vtd_inv_desc_iotlb_";
 
 /// Of AMD's NTB, by memory window: the register with the size of what the window shows, and that with its address.
 const WINDOWS: [(u64, u64); 3] = [(0x814, 0x830), (0x818, 0x838), (0x820, 0x840)];
@@ -48,7 +49,7 @@ fn a_lender_with_an_iommu() -> Result<Options> {
 }
 
 fn whatever_ends_a_lease(pair: &Pair<'_>) -> Result<()> {
-    for event in [WRITE, REGISTER, FORGET] {
+    for event in [WRITE, REGISTER, &format!("{FORGET}*")] {
         pair.lender.trace_qemu(event, true)?;
     }
     let lender = pair.lender;
