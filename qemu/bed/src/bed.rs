@@ -17,6 +17,7 @@ use crate::host::{last_lines, Host};
 use crate::options::Options;
 use crate::process::Process;
 use crate::qemu::{self, Place};
+use crate::times::{self, Kind};
 use crate::turn::Turns;
 use crate::wait::{until, Seen};
 
@@ -65,7 +66,7 @@ impl Bed {
         fs::write(&record, serde_json::to_vec_pretty(&bed.options)?)
             .with_context(|| format!("writing {}", record.display()))?;
         ending::add(&bed.run_dir);
-        bed.power_on()?;
+        times::spend(Kind::Boot, || bed.power_on())?;
         Ok(bed)
     }
 
@@ -284,6 +285,10 @@ impl Bed {
     ///
     /// A process does not end, or a file cannot be removed.
     pub fn down(&self) -> Result<()> {
+        times::spend(Kind::Shutdown, || self.end_all())
+    }
+
+    fn end_all(&self) -> Result<()> {
         ending::remove(&self.run_dir);
         for host in &self.hosts {
             host.kill()?;

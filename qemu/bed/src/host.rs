@@ -18,6 +18,7 @@ use crate::monitor;
 use crate::options::HostOptions;
 use crate::output::Output;
 use crate::process::Process;
+use crate::times::{self, Kind};
 use crate::wait::{patient, until, Seen};
 
 /// How long a command may run if nothing else is said.
@@ -90,9 +91,7 @@ impl Host {
             limit: patient(limit),
             interrupt,
         };
-        self.agent
-            .run(job)
-            .with_context(|| format!("on the {}", self.name()))
+        times::command(|| self.agent.run(job)).with_context(|| format!("on the {}", self.name()))
     }
 
     /// Runs a command that must succeed, and returns what it printed, without the last newline.
@@ -230,8 +229,10 @@ impl Host {
     /// It is on already, does not start, or is not there after 90 s.
     pub fn start(&self) -> Result<()> {
         let boots = self.boots()?;
-        self.power_on()?;
-        self.wait_ready(boots + 1)
+        times::spend(Kind::Boot, || {
+            self.power_on()?;
+            self.wait_ready(boots + 1)
+        })
     }
 
     /// Turns the host off as a power cut would, and on again.
@@ -252,7 +253,7 @@ impl Host {
     pub fn reset(&self) -> Result<()> {
         let boots = self.boots()?;
         monitor::execute(&self.file("qmp"), &qmp::system_reset {})?;
-        self.wait_ready(boots + 1)
+        times::spend(Kind::Boot, || self.wait_ready(boots + 1))
     }
 
     /// Has the host's kernel restart the machine, which shuts its devices down before, whatever its programs are doing.
@@ -269,7 +270,7 @@ impl Host {
         self.sh_ok(&format!(
             "(sleep 0.3; perl -e '{RESTART}') >/dev/null 2>&1 &"
         ))?;
-        self.wait_ready(boots + 1)
+        times::spend(Kind::Boot, || self.wait_ready(boots + 1))
     }
 
     /// Stops the virtual processors; memory and devices stay reachable for the peer.

@@ -35,6 +35,7 @@ pub mod pci;
 mod placement;
 mod process;
 mod qemu;
+pub mod times;
 mod traffic;
 mod turn;
 mod wait;

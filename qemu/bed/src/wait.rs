@@ -3,10 +3,11 @@
 //! Waiting that ends, and says what it waited for.
 
 use std::sync::LazyLock;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Result};
+
+use crate::times::sleep;
 
 /// What one look at a condition found.
 pub enum Seen<T> {

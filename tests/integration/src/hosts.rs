@@ -40,7 +40,7 @@ mod virtual_functions;
 
 use std::process::ExitCode;
 
-use devlend_integration::{campaign, job, pair, runner};
+use devlend_integration::{campaign, job, pair, runner, times};
 use libtest_mimic::Arguments;
 
 use runner::{Case, Runner};
@@ -102,6 +102,9 @@ fn main() -> ExitCode {
     let runner = Runner::new();
     let trials = Runner::trials(&runner, cases, family);
     let conclusion = libtest_mimic::run(&arguments, trials);
+    if times::are_wanted() && !arguments.list {
+        println!("{}", runner.times());
+    }
     drop(runner);
     conclusion.exit_code()
 }

@@ -6,5 +6,7 @@ pub mod campaign;
 pub mod devices;
 pub mod job;
 mod leaks;
+mod lockdep;
 pub mod pair;
 pub mod runner;
+pub mod times;

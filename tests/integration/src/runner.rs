@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{bail, ensure, Context, Result};
+use devlend_bed::times::{spend, Kind};
 use devlend_bed::{kernel_log, Bed, Environment, Family, Options};
 use libtest_mimic::{Failed, Trial};
 
-use crate::leaks;
 use crate::pair::{self, Pair};
+use crate::times::Table;
+use crate::{leaks, lockdep};
 
 /// What a test needs.
 #[derive(Clone, Copy)]
@@ -46,6 +48,7 @@ pub struct Case {
 #[derive(Default)]
 pub struct Runner {
     lanes: Mutex<Lanes>,
+    times: Table,
 }
 
 #[derive(Default)]
@@ -107,9 +110,15 @@ impl Runner {
         // A test that panics drops its lane, and with it the hosts.
         let mut lane = self.take_lane();
         LANE.set(lane.number);
-        let result = lane.run(case);
+        let result = self.times.test(case.name, || lane.run(case));
         self.lanes().free.push(lane);
         result
+    }
+
+    /// Where the time of the tests went that have ended.
+    #[must_use]
+    pub fn times(&self) -> &Table {
+        &self.times
     }
 
     fn take_lane(&self) -> Lane {
@@ -211,16 +220,18 @@ impl Hosts {
     ///
     /// The test's, or a kernel has complained since the last verdict.
     pub fn judge(&mut self, case: &str, result: Result<()>) -> Result<()> {
-        let kernels =
-            kernels_are_content(&self.bed, &mut self.seen, &self.provoked).and_then(|()| {
-                // A host that a failed test has left behind may not answer.
-                let hosts = if result.is_ok() {
-                    self.bed.hosts()
-                } else {
-                    &[]
-                };
-                leaks::check(hosts.iter().filter(|host| host.pid().is_some()))
-            });
+        // A host that a failed test has left behind may not answer.
+        let hosts = if result.is_ok() {
+            self.bed.hosts()
+        } else {
+            &[]
+        };
+        let alive = || hosts.iter().filter(|host| host.pid().is_some());
+        let kernels = spend(Kind::Judge, || {
+            kernels_are_content(&self.bed, &mut self.seen, &self.provoked)?;
+            spend(Kind::Leaks, || leaks::check(alive()))?;
+            spend(Kind::Lockdep, || lockdep::record(case, alive()))
+        });
         let verdict = match (result, kernels) {
             (Ok(()), kernels) => kernels,
             (Err(error), Ok(())) => Err(error),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use super::link::Link;
 use crate::host::Host;
 use crate::options::driver_modules;
+use crate::times::{self, Kind};
 use crate::Bed;
 
 /// What a host does with devlend.
@@ -136,13 +137,15 @@ impl Bed {
     pub fn bring_up(&self) -> Result<(Link<'_>, Link<'_>)> {
         let lender = self.host("lender")?;
         let borrower = self.host("borrower")?;
-        lender.load(Role::Lender)?;
-        borrower.load(Role::Borrower)?;
-        let at_lender = Link::of(lender)?;
-        let at_borrower = Link::of(borrower)?;
-        for link in [&at_lender, &at_borrower] {
-            link.wait_state("up", Duration::from_secs(30))?;
-        }
-        Ok((at_lender, at_borrower))
+        times::spend(Kind::Modules, || {
+            lender.load(Role::Lender)?;
+            borrower.load(Role::Borrower)?;
+            let at_lender = Link::of(lender)?;
+            let at_borrower = Link::of(borrower)?;
+            for link in [&at_lender, &at_borrower] {
+                link.wait_state("up", Duration::from_secs(30))?;
+            }
+            Ok((at_lender, at_borrower))
+        })
     }
 }
