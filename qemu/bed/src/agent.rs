@@ -13,7 +13,10 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
-use qapi::qga::{guest_exec, guest_exec_status, guest_sync, GuestExecCaptureOutput};
+use qapi::qga::{
+    guest_exec, guest_exec_status, guest_file_close, guest_file_open, guest_file_read, guest_sync,
+    GuestExecCaptureOutput,
+};
 use qapi::{ExecuteError, Qga, Stream};
 
 use crate::output::Output;
@@ -90,6 +93,18 @@ impl Agent {
         output.context("the command has no result")
     }
 
+    /// Reads a file to its end, without a process in the host. `Err` inside is the agent's word for why it cannot be read.
+    ///
+    /// Meant for files that answer at once: the agent does nothing else meanwhile.
+    pub fn read(&self, path: &str) -> Result<std::result::Result<Vec<u8>, String>> {
+        let answer = self.turn(patient(ANSWER), |agent| match read_file(agent, path) {
+            Ok(bytes) => Ok(Ok(bytes)),
+            Err(ExecuteError::Qapi(error)) => Ok(Err(error.desc)),
+            Err(error) => Err(error),
+        })?;
+        Ok(answer)
+    }
+
     /// Ends a command with everything in its session.
     fn end(&self, pid: i64) -> Result<()> {
         self.turn(patient(ANSWER), |agent| {
@@ -156,6 +171,35 @@ fn sync(mut stream: &UnixStream, agent: &mut Connection<'_>) -> std::io::Result<
             Err(ExecuteError::Io(error)) => return Err(error),
         }
     }
+}
+
+fn read_file(agent: &mut Connection<'_>, path: &str) -> Result<Vec<u8>, ExecuteError> {
+    /// More than any file of sysfs has; what it still has is asked for again.
+    const PIECE: i64 = 64 << 10;
+    let handle = agent.execute(&guest_file_open {
+        path: path.into(),
+        mode: None,
+    })?;
+    let mut bytes = Vec::new();
+    let read = loop {
+        let piece = agent.execute(&guest_file_read {
+            handle,
+            count: Some(PIECE),
+        });
+        match piece {
+            Ok(piece) => {
+                bytes.extend(piece.buf_b64);
+                if piece.eof {
+                    break Ok(bytes);
+                }
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    // A host that went away meanwhile has nothing left to close.
+    let closed = agent.execute(&guest_file_close { handle });
+    let bytes = read?;
+    closed.map(|_| bytes)
 }
 
 /// Says what it means that the agent does not know a command that it started.

@@ -96,7 +96,7 @@ impl Bed {
     }
 
     fn new(options: Options) -> Result<Self> {
-        let environment = Environment::find()?;
+        let environment = Environment::with_kernel(options.kernel.as_deref())?;
         options.check()?;
         let run_dir = match &options.run_dir {
             Some(dir) => std::path::absolute(dir)?,
@@ -125,6 +125,7 @@ impl Bed {
                 ram: &ram.display().to_string(),
                 image: &image,
                 modules: &environment.modules.display().to_string(),
+                kernel: environment.kernel_image(),
             };
             let slots = options.slots(name);
             let mut qemu_args = vec!["qemu-system-x86_64".to_string()];
@@ -132,7 +133,9 @@ impl Bed {
             hosts.push(Host {
                 options: host.clone(),
                 families: slots.iter().map(|slot| slot.link.family).collect(),
-                process: Process::new(run_dir.join(format!("{name}.pid")), mark.clone()),
+                ntbs: slots.iter().map(|slot| slot.address()).collect(),
+                process: Process::new(run_dir.join(format!("{name}.pid")), mark.clone())
+                    .on(options.processor),
                 agent: Agent {
                     socket,
                     turns: Turns::at(&run_dir.join(format!("{name}.qga"))),
@@ -145,7 +148,7 @@ impl Bed {
         }
         let control = run_dir.join("control").display().to_string();
         Ok(Self {
-            emulator: Process::new(run_dir.join("ntb-emu.pid"), control),
+            emulator: Process::new(run_dir.join("ntb-emu.pid"), control).on(options.processor),
             options,
             run_dir,
             tag,
@@ -253,10 +256,10 @@ impl Bed {
         &self.run_dir
     }
 
-    /// The checkout it belongs to.
+    /// The checkout, the kernel and the guest image it was made from.
     #[must_use]
-    pub fn top(&self) -> &Path {
-        &self.environment.top
+    pub fn environment(&self) -> &Environment {
+        &self.environment
     }
 
     /// The control connection of the emulated NTB.

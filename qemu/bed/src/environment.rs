@@ -2,6 +2,7 @@
 
 //! Where the environment that `qemu/env/setup` makes is found.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -29,6 +30,15 @@ impl Environment {
     ///
     /// The scripts fail, or the environment has not been made.
     pub fn find() -> Result<Self> {
+        Self::with_kernel(None)
+    }
+
+    /// The same with a certain flavour of the kernel.
+    ///
+    /// # Errors
+    ///
+    /// As for [`find`](Self::find).
+    pub fn with_kernel(flavour: Option<&str>) -> Result<Self> {
         let top = match std::env::var_os("DEVLEND_TOP") {
             Some(top) => PathBuf::from(top),
             None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
@@ -43,6 +53,7 @@ impl Environment {
                 "bed",
             ])
             .arg(top.join("qemu/env/lib.sh"))
+            .envs(flavour.map(|flavour| ("DEVLEND_KERNEL", flavour)))
             .output()
             .context("running bash")?;
         if !output.status.success() {
@@ -63,8 +74,9 @@ impl Environment {
         ] {
             if !needed.exists() {
                 bail!(
-                    "the environment is not complete ({} is missing): run 'make env'",
-                    needed.display()
+                    "the environment is not complete ({} is missing): run '{}make env'",
+                    needed.display(),
+                    flavour.map_or_else(String::new, |name| format!("DEVLEND_KERNEL={name} "))
                 );
             }
         }
@@ -75,6 +87,24 @@ impl Environment {
             run_dir,
             modules,
         })
+    }
+
+    /// Whether an option is built into the kernel.
+    #[must_use]
+    pub fn kernel_has(&self, option: &str) -> bool {
+        let config = fs::read_to_string(self.kernel_tree.join(".config")).unwrap_or_default();
+        let yes = format!("{option}=y");
+        config.lines().any(|line| line == yes)
+    }
+
+    /// The kernel's image, from the top of its tree: not the compressed one where the kernel can be entered without, since unpacking
+    /// it takes an emulated processor longer than the rest of its boot's first second.
+    pub(crate) fn kernel_image(&self) -> &'static str {
+        if self.kernel_has("CONFIG_PVH") {
+            "vmlinux"
+        } else {
+            "arch/x86/boot/bzImage"
+        }
     }
 
     /// The script that runs a command inside the tools root.
@@ -88,6 +118,29 @@ impl Environment {
             Some(path) => Ok(path.into()),
             None => self.program("ntb-emu"),
         }
+    }
+
+    /// Puts a program of this workspace where the guests see it, and returns its path below `/devlend` there.
+    pub(crate) fn share_program(&self, name: &str) -> Result<String> {
+        let program = self.program(name)?;
+        let bytes = fs::read(&program).with_context(|| format!("reading {}", program.display()))?;
+        let directory = self.top.join(&self.modules).join("programs");
+        let shared = directory.join(name);
+        // Tests at the same time want the same, and a guest may be reading it.
+        if fs::read(&shared).is_ok_and(|there| there == bytes) {
+            return Ok(format!("programs/{name}"));
+        }
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("making {}", directory.display()))?;
+        let new = directory.join(format!(
+            "{name}.{}.{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
+        fs::copy(&program, &new)
+            .and_then(|_| fs::rename(&new, &shared))
+            .with_context(|| format!("copying {} to {}", program.display(), shared.display()))?;
+        Ok(format!("programs/{name}"))
     }
 
     /// Another program of this workspace: beside this one, where cargo puts them all.

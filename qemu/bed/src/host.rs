@@ -16,7 +16,7 @@ use crate::agent::{Agent, Job};
 use crate::environment::Environment;
 use crate::monitor;
 use crate::options::HostOptions;
-use crate::output::Output;
+use crate::output::{trimmed, Output};
 use crate::process::Process;
 use crate::times::{self, Kind};
 use crate::wait::{patient, until, Seen};
@@ -32,6 +32,8 @@ pub struct Host {
     pub(crate) options: HostOptions,
     /// The families of its NTBs, in the order of their slots.
     pub(crate) families: Vec<Family>,
+    /// The PCI addresses of its NTBs, in the order of their slots.
+    pub(crate) ntbs: Vec<String>,
     pub(crate) process: Process,
     pub(crate) agent: Agent,
     pub(crate) run_dir: PathBuf,
@@ -130,17 +132,18 @@ impl Host {
 
     /// Puts a program of this workspace that was built for guests into the host as `/tmp/NAME`, if it is not there.
     ///
+    /// It goes through the share with our modules: the guest agent takes seconds for a megabyte.
+    ///
     /// # Errors
     ///
-    /// It has not been built, or cannot be written there.
+    /// It has not been built, or cannot be copied.
     pub fn give_program(&self, name: &str) -> Result<()> {
-        let there = format!("/tmp/{name}");
-        if self.sh(&format!("[ -x {} ]", quoted(&there)?))?.ok() {
-            return Ok(());
-        }
-        let path = self.environment.program(name)?;
-        let program = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        self.give(&there, &program)
+        let shared = self.environment.share_program(name)?;
+        let name = quoted(name)?;
+        self.sh_ok(&format!(
+            "[ -x /tmp/{name} ] || cp /devlend/{shared} /tmp/{name}"
+        ))
+        .map(drop)
     }
 
     /// Reads a file of one value, as sysfs has them.
@@ -149,7 +152,21 @@ impl Host {
     ///
     /// There is no such file, or it cannot be read.
     pub fn read(&self, path: &str) -> Result<String> {
-        self.sh_ok(&format!("cat {}", quoted(path)?))
+        match self.try_read(path)? {
+            Ok(text) => Ok(text),
+            Err(why) => bail!("on the {}, reading {path}: {why}", self.name()),
+        }
+    }
+
+    /// Like [`read`](Self::read); `Err` inside says in words why the file cannot be read, as that there is none.
+    ///
+    /// # Errors
+    ///
+    /// The host cannot be asked.
+    pub fn try_read(&self, path: &str) -> Result<std::result::Result<String, String>> {
+        let bytes = times::command(|| self.agent.read(path))
+            .with_context(|| format!("on the {}, reading {path}", self.name()))?;
+        Ok(bytes.map(|bytes| trimmed(&bytes).into_owned()))
     }
 
     /// Writes a value to a file in one piece, as sysfs wants it. `Err(errno)` inside is the kernel's refusal.
@@ -158,22 +175,21 @@ impl Host {
     ///
     /// The attempt could not be made.
     pub fn try_write(&self, path: &str, value: &str) -> Result<std::result::Result<(), Errno>> {
-        // A shell would tell the error in words only; Perl, which every Debian has, tells its number.
-        const SCRIPT: &str = concat!(
-            r#"open(my $f, ">", $ARGV[0]) or exit $!; "#,
-            r#"defined syswrite($f, "$ARGV[1]\n") or exit $!"#
-        );
-        let command = format!(
-            "perl -e {} {} {}",
-            quoted(SCRIPT)?,
-            quoted(path)?,
-            quoted(value)?
-        );
+        // The shell's own printf, since a program takes many times as long to start as sysfs takes to answer; but that writes line by
+        // line.
+        let printf = if value.contains('\n') {
+            "env printf"
+        } else {
+            "printf"
+        };
+        let command = format!("{printf} '%s\\n' {} >{}", quoted(value)?, quoted(path)?);
         let output = self.sh(&command)?;
-        Ok(match output.status {
-            0 => Ok(()),
-            errno => Err(Errno::from_raw(errno)),
-        })
+        if output.ok() {
+            return Ok(Ok(()));
+        }
+        errno_of(&output.error_text())
+            .map(Err)
+            .with_context(|| format!("on the {}, writing {path}: {output:?}", self.name()))
     }
 
     /// Writes a value that must be accepted.
@@ -395,7 +411,10 @@ impl Host {
         self.process.start(
             &self.environment.enter(),
             &self.qemu_args,
-            &[("DEVLEND_RUN", &self.run_dir)],
+            &[
+                ("DEVLEND_RUN", &self.run_dir),
+                ("ENTER_LINUX", &self.environment.kernel_tree),
+            ],
             &self.file("log"),
         )
     }
@@ -443,6 +462,19 @@ impl Host {
     }
 }
 
+/// The errno that the last words of a program's complaint stand for: "bash: line 1: printf: write error: Invalid argument".
+fn errno_of(complaint: &str) -> Option<Errno> {
+    /// The largest there is (asm-generic/errno.h), and some room.
+    const LAST: i32 = 200;
+    let words = complaint.rsplit(": ").next()?.trim();
+    (1..=LAST)
+        .find(|errno| {
+            let known = std::io::Error::from_raw_os_error(*errno).to_string();
+            known.strip_suffix(&format!(" (os error {errno})")) == Some(words)
+        })
+        .map(Errno::from_raw)
+}
+
 /// A word for the guest's shell.
 pub(crate) fn quoted(word: &str) -> Result<String> {
     Ok(shlex::try_quote(word)
@@ -464,6 +496,27 @@ mod tests {
         assert_eq!(last_lines("a\nb\nc\n\n", 2), "b\nc");
         assert_eq!(last_lines("a", 2), "a");
         assert_eq!(last_lines("", 2), "");
+    }
+
+    #[test]
+    fn a_complaint_ends_with_an_errno() {
+        for errno in [
+            Errno::EINVAL,
+            Errno::EBUSY,
+            Errno::EAGAIN,
+            Errno::ENODEV,
+            Errno::EKEYREVOKED,
+        ] {
+            let words = std::io::Error::from(errno).to_string();
+            let words = words.split(" (os").next().unwrap();
+            let complaint = format!("bash: line 1: printf: write error: {words}\n");
+            assert_eq!(errno_of(&complaint), Some(errno), "{complaint}");
+        }
+        let complaint = "bash: line 1: /sys/x: No such file or directory";
+        assert_eq!(errno_of(complaint), Some(Errno::ENOENT));
+        for none in ["", "killed", "bash: line 1: syntax error"] {
+            assert_eq!(errno_of(none), None, "{none}");
+        }
     }
 
     #[test]

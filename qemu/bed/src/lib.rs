@@ -56,6 +56,6 @@ pub use options::{
 };
 pub use output::Output;
 pub use page::page;
-pub use placement::Placement;
+pub use placement::{processors, Placement};
 pub use traffic::{Snapshot, Traffic};
 pub use wait::{patient, until, Seen};

@@ -223,6 +223,13 @@ pub struct Options {
     /// Whether the hosts' writes to their NTBs are posted, as on PCIe. If not, an instruction that writes ends when the
     /// write has arrived: slower, and then a look at the other end sees it.
     pub posted_writes: bool,
+    /// The flavour of the kernel, of those in `qemu/kernel`; the one of the environment (`DEVLEND_KERNEL`) by default.
+    #[serde(default)]
+    pub kernel: Option<String>,
+    /// The processor of this machine that all of the bed runs on; anywhere by default. One bed is quicker with all processors, several
+    /// at once are quicker with one each: threads on one processor hand over to each other without waking another.
+    #[serde(default)]
+    pub processor: Option<usize>,
     /// QEMU's accelerator. Software emulation by default: KVM is not usable everywhere it seems to exist.
     pub accel: String,
 }
@@ -248,6 +255,8 @@ impl Options {
             links: vec![LinkOptions::new("ntb0", family, ["lender", "borrower"])],
             network: false,
             posted_writes: true,
+            kernel: None,
+            processor: None,
             accel: "tcg".into(),
         }
     }

@@ -37,7 +37,8 @@ impl Output {
     }
 }
 
-fn trimmed(bytes: &[u8]) -> Cow<'_, str> {
+/// Bytes as text, without the newlines at its end.
+pub(crate) fn trimmed(bytes: &[u8]) -> Cow<'_, str> {
     let end = bytes
         .iter()
         .rposition(|byte| *byte != b'\n')

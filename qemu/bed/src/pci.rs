@@ -17,10 +17,10 @@ impl Host {
     ///
     /// The host cannot be asked.
     pub fn driver(&self, address: &str) -> Result<Option<String>> {
-        let path = quoted(&format!("/sys/bus/pci/devices/{address}/driver"))?;
-        let output = self.sh(&format!("basename \"$(readlink -e {path})\""))?;
-        let name = output.text().into_owned();
-        Ok((!name.is_empty()).then_some(name))
+        let event = self.try_read(&format!("/sys/bus/pci/devices/{address}/uevent"))?;
+        let event = event.unwrap_or_default();
+        let mut lines = event.lines();
+        Ok(lines.find_map(|line| line.strip_prefix("DRIVER=").map(Into::into)))
     }
 
     /// Whether there is a device at an address.
@@ -29,8 +29,8 @@ impl Host {
     ///
     /// The host cannot be asked.
     pub fn has_device(&self, address: &str) -> Result<bool> {
-        let path = quoted(&format!("/sys/bus/pci/devices/{address}"))?;
-        Ok(self.sh(&format!("[ -e {path} ]"))?.ok())
+        let class = self.try_read(&format!("/sys/bus/pci/devices/{address}/class"))?;
+        Ok(class.is_ok())
     }
 
     /// Waits until a driver is bound to a device.
@@ -61,8 +61,12 @@ impl Host {
     pub fn wait_nvme(&self, address: &str, limit: Duration) -> Result<String> {
         let what = format!("a disk of the NVMe {address} on the {}", self.name());
         let pattern = format!("/sys/bus/pci/devices/{address}/nvme/nvme*/");
-        let command =
-            format!("for disk in {pattern}nvme*n*; do [ -b /dev/${{disk##*/}} ] && echo ${{disk##*/}} && exit; done; ls -d {pattern}* 2>&1; false");
+        // The host looks several times itself: a look is a small part of a command.
+        let command = format!(
+            "for i in {{1..40}}; do \
+             for disk in {pattern}nvme*n*; do [ -b /dev/${{disk##*/}} ] && echo ${{disk##*/}} && exit; done; \
+             read -t 0.05 <>/run/never; done; ls -d {pattern}* 2>&1; false"
+        );
         until(&what, limit, || {
             let output = self.sh(&command)?;
             Ok(if output.ok() {
@@ -106,7 +110,7 @@ impl Host {
     pub fn interrupts(&self, address: &str) -> Result<BTreeMap<u32, u64>> {
         let path = quoted(&format!("/sys/bus/pci/devices/{address}/msi_irqs"))?;
         let vectors = self.sh(&format!("ls {path}"))?;
-        let table = self.sh_ok("cat /proc/interrupts")?;
+        let table = self.read("/proc/interrupts")?;
         Ok(parse_interrupts(&table, &vectors.text()))
     }
 

@@ -95,7 +95,11 @@ impl Bed {
 }
 
 /// The processors that this program may use.
-fn processors() -> Result<Vec<usize>> {
+///
+/// # Errors
+///
+/// The kernel does not tell.
+pub fn processors() -> Result<Vec<usize>> {
     let allowed = nix::sched::sched_getaffinity(Pid::from_raw(0))?;
     let processors = (0..CpuSet::count()).filter(|i| allowed.is_set(*i).unwrap_or(false));
     Ok(processors.collect())

@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sched::{sched_setaffinity, CpuSet};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
@@ -23,6 +24,8 @@ use crate::wait::{until, Seen};
 pub(crate) struct Process {
     pid_file: PathBuf,
     mark: String,
+    /// The processor it runs on, if it is not to run anywhere.
+    processor: Option<usize>,
     // Reaps a process that this very program started; after an attach there is none.
     child: Mutex<Option<Child>>,
 }
@@ -33,8 +36,14 @@ impl Process {
         Self {
             pid_file,
             mark,
+            processor: None,
             child: Mutex::new(None),
         }
+    }
+
+    /// The same, to be started on one processor of this machine, if one is named.
+    pub fn on(self, processor: Option<usize>) -> Self {
+        Self { processor, ..self }
     }
 
     /// Starts `program` in a session of its own, out of reach of the terminal's signals, its output to `log`.
@@ -60,6 +69,13 @@ impl Process {
             .stderr(out)
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
+        if let Some(processor) = self.processor {
+            // What it starts from now on, threads too, runs where it does.
+            let mut processors = CpuSet::new();
+            processors.set(processor)?;
+            sched_setaffinity(Pid::from_raw(i32::try_from(child.id())?), &processors)
+                .with_context(|| format!("putting a process on processor {processor}"))?;
+        }
         fs::write(&self.pid_file, format!("{}\n", child.id()))
             .with_context(|| format!("writing {}", self.pid_file.display()))?;
         *self.slot() = Some(child);

@@ -30,6 +30,8 @@ pub(crate) struct Place<'a> {
     pub image: &'a str,
     /// Where our modules are, from the top of the checkout.
     pub modules: &'a str,
+    /// Where the kernel's image is, from the top of its tree.
+    pub kernel: &'a str,
 }
 
 /// The arguments of `qemu-system-x86_64`.
@@ -69,7 +71,7 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
         "-qmp",
         format!("unix:/run/bed/{name}.qmp,server=on,wait=off"),
     );
-    line.add("-kernel", "/linux/arch/x86/boot/bzImage");
+    line.add("-kernel", format!("/linux/{}", place.kernel));
     line.add("-append", kernel_words(options, host));
 
     // An IOMMU covers the devices that come after it.
@@ -200,6 +202,7 @@ mod tests {
         ram: "/dev/shm/r",
         image: "guest.img",
         modules: "target/modules",
+        kernel: "vmlinux",
     };
 
     fn position(args: &[String], part: &str) -> usize {

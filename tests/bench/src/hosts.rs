@@ -188,7 +188,7 @@ impl<'a> Hosts<'a> {
         let mut local = None;
         for (name, role) in [("lender", Role::Lender), ("borrower", Role::Borrower)] {
             let host = bed.host(name)?;
-            host.sh_ok("modprobe nvme")?;
+            host.modprobe("nvme")?;
             local = Some(host.wait_nvme(NVME, LIMIT)?);
             host.load(role)?;
             if let Some(other) = other(bed, host) {

@@ -6,23 +6,15 @@ use anyhow::{ensure, Result};
 use devlend_bed::devlend::{Lender, Link};
 use devlend_bed::{until, Bed, Errno, Seen};
 
+use crate::cases;
 use crate::pair::{finally, logged, refused, Pair, NTB, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 use crate::three_hosts::{borrow, end, fill, row, Row, LIMIT, SECOND};
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "allowed::words_that_are_wrong",
-        body: Body::Pair(words_that_are_wrong),
-    },
-    Case {
-        name: "allowed::the_only_link",
-        body: Body::Pair(the_only_link),
-    },
-    Case {
-        name: "allowed::one_of_two_borrowers",
-        body: Body::Hosts(row, one_of_two_borrowers),
-    },
+pub const CASES: &[Case] = cases![
+    Pair(words_that_are_wrong),
+    Pair(the_only_link),
+    Hosts(row, one_of_two_borrowers),
 ];
 
 fn words_that_are_wrong(pair: &Pair<'_>) -> Result<()> {

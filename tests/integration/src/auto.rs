@@ -8,31 +8,17 @@ use anyhow::{ensure, Result};
 use devlend_bed::devlend::Role;
 use devlend_bed::Errno;
 
-use crate::pair::{self, finally, refused, Borrowed, Pair, NVME};
-use crate::runner::{Body, Case};
+use crate::cases;
+use crate::pair::{finally, refused, Borrowed, Pair, NVME};
+use crate::runner::Case;
 use crate::unplug::keep_reading;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "auto::after_the_lender_was_unloaded",
-        body: Body::Pair(after_the_lender_was_unloaded),
-    },
-    Case {
-        name: "auto::after_the_lender_died",
-        body: Body::Own(pair::options, after_the_lender_died),
-    },
-    Case {
-        name: "auto::after_a_silence",
-        body: Body::Pair(after_a_silence),
-    },
-    Case {
-        name: "auto::until_it_is_returned",
-        body: Body::Pair(until_it_is_returned),
-    },
-    Case {
-        name: "auto::returned_while_it_is_not_there",
-        body: Body::Pair(returned_while_it_is_not_there),
-    },
+pub const CASES: &[Case] = cases![
+    Pair(after_the_lender_was_unloaded),
+    Pair(after_the_lender_died),
+    Pair(after_a_silence),
+    Pair(until_it_is_returned),
+    Pair(returned_while_it_is_not_there),
 ];
 
 /// Borrows the NVMe to have it again.

@@ -16,110 +16,39 @@ use anyhow::{ensure, Context, Result};
 use devlend_bed::devlend::{Lender, Link, Role};
 use devlend_bed::{until, Bed, Host, Options, Seen};
 
+use crate::cases;
 use crate::pair::{finally, Pair, NTB, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
 /// In the shared hosts.
-pub const CASES: &[Case] = &[
-    Case {
-        name: "bad_peer::asks_before_it_may",
-        body: Body::Amd(as_borrower::asks_before_it_may),
-    },
-    Case {
-        name: "bad_peer::sends_requests_that_are_none",
-        body: Body::Amd(as_borrower::sends_requests_that_are_none),
-    },
-    Case {
-        name: "bad_peer::misuses_a_lease",
-        body: Body::Amd(as_borrower::misuses_a_lease),
-    },
-    Case {
-        name: "bad_peer::floods",
-        body: Body::Amd(as_borrower::floods),
-    },
-    Case {
-        name: "bad_peer::does_not_listen",
-        body: Body::Amd(as_borrower::does_not_listen),
-    },
-    Case {
-        name: "bad_peer::has_a_key_all_at_once",
-        body: Body::Amd(as_borrower::has_a_key_all_at_once),
-    },
-    Case {
-        name: "bad_peer::overruns_the_ring",
-        body: Body::Amd(as_borrower::overruns_the_ring),
-    },
-    Case {
-        name: "bad_peer::announces_lies",
-        body: Body::Amd(as_borrower::announces_lies),
-    },
-    Case {
-        name: "bad_peer::makes_noise",
-        body: Body::Amd(as_borrower::makes_noise),
-    },
-    Case {
-        name: "bad_peer::has_no_key",
-        body: Body::Amd(as_borrower::has_no_key),
-    },
-    Case {
-        name: "bad_peer::offers_nonsense",
-        body: Body::Amd(as_lender::offers_nonsense),
-    },
-    Case {
-        name: "bad_peer::grants_leases_that_are_lies",
-        body: Body::Amd(as_lender::grants_leases_that_are_lies),
-    },
-    Case {
-        name: "bad_peer::answers_wrongly",
-        body: Body::Amd(as_lender::answers_wrongly),
-    },
-    Case {
-        name: "bad_peer::sends_events_about_nothing",
-        body: Body::Amd(as_lender::sends_events_about_nothing),
-    },
-    Case {
-        name: "bad_peer::does_not_take_back_what_is_lost",
-        body: Body::Amd(as_lender::does_not_take_back_what_is_lost),
-    },
-    Case {
-        name: "bad_peer::takes_back_at_once",
-        body: Body::Amd(as_lender::takes_back_at_once),
-    },
-    Case {
-        name: "bad_peer::answers_just_in_time",
-        body: Body::Amd(as_lender::answers_just_in_time),
-    },
-    Case {
-        name: "bad_peer::has_noise_for_registers",
-        body: Body::Amd(as_lender::has_noise_for_registers),
-    },
-    Case {
-        name: "bad_peer::has_no_features",
-        body: Body::Amd(versions::has_no_features),
-    },
-    Case {
-        name: "bad_peer::borrows_without_features",
-        body: Body::Amd(versions::borrows_without_features),
-    },
-    Case {
-        name: "bad_peer::is_from_the_future",
-        body: Body::Amd(versions::is_from_the_future),
-    },
-    Case {
-        name: "bad_peer::has_no_common_version",
-        body: Body::Amd(versions::has_no_common_version),
-    },
-    Case {
-        name: "bad_peer::ends_session_after_session",
-        body: Body::Amd(as_lender::ends_session_after_session),
-    },
+pub const CASES: &[Case] = cases![
+    Amd(as_borrower::asks_before_it_may),
+    Amd(as_borrower::sends_requests_that_are_none),
+    Amd(as_borrower::misuses_a_lease),
+    Amd(as_borrower::floods),
+    Amd(as_borrower::does_not_listen),
+    Amd(as_borrower::has_a_key_all_at_once),
+    Amd(as_borrower::overruns_the_ring),
+    Amd(as_borrower::announces_lies),
+    Amd(as_borrower::makes_noise),
+    Amd(as_borrower::has_no_key),
+    Amd(as_lender::offers_nonsense),
+    Amd(as_lender::grants_leases_that_are_lies),
+    Amd(as_lender::answers_wrongly),
+    Amd(as_lender::sends_events_about_nothing),
+    Amd(as_lender::does_not_take_back_what_is_lost),
+    Amd(as_lender::takes_back_at_once),
+    Amd(as_lender::answers_just_in_time),
+    Amd(as_lender::has_noise_for_registers),
+    Amd(versions::has_no_features),
+    Amd(versions::borrows_without_features),
+    Amd(versions::is_from_the_future),
+    Amd(versions::has_no_common_version),
+    Amd(as_lender::ends_session_after_session),
 ];
 
 /// In three hosts of their own.
-pub const CROWDS: &[Case] = &[Case {
-    name: "bad_peer::beside_an_honest_one",
-    body: Body::Hosts(crowd::options, crowd::beside_an_honest_one),
-}];
+pub const CROWDS: &[Case] = cases![Hosts(crowd::options, crowd::beside_an_honest_one),];
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long a scenario may take.
@@ -181,7 +110,7 @@ impl<'a> Bad<'a> {
 
     /// What it has printed so far.
     fn output(&self) -> Result<String> {
-        self.host.sh_ok(&format!("cat {OUTPUT}"))
+        self.host.read(OUTPUT)
     }
 
     /// Tells it to take a step.
@@ -310,7 +239,7 @@ fn all_is_well(bed: &Bed) -> Result<()> {
 /// Runs a test with a lender that is misused; the borrower is bad.
 fn against_lender(bed: &Bed, test: impl FnOnce(&Honest<'_>, &Bad<'_>) -> Result<()>) -> Result<()> {
     let (lender, borrower) = (bed.host("lender")?, bed.host("borrower")?);
-    lender.sh_ok("modprobe nvme")?;
+    lender.modprobe("nvme")?;
     lender.wait_nvme(NVME, LIMIT)?;
     let bad = Bad::new(borrower, NTB)?;
     let honest = Honest::new(lender, Role::Lender)?;
@@ -341,7 +270,7 @@ fn against_borrower_as(
     test: impl FnOnce(&Honest<'_>, &Bad<'_>) -> Result<()>,
 ) -> Result<()> {
     let (lender, borrower) = (bed.host("lender")?, bed.host("borrower")?);
-    borrower.sh_ok("modprobe nvme")?;
+    borrower.modprobe("nvme")?;
     let bad = Bad::new(lender, NTB)?.with(dialect);
     let honest = Honest::new(borrower, Role::Borrower)?;
     bad.start(&format!("lender {scenario}"))?;

@@ -13,54 +13,22 @@ use anyhow::{ensure, Context, Result};
 use devlend_bed::trace::{self, Kind, Line};
 use devlend_bed::{until, Bed, Fault, Host, Seen};
 
+use crate::cases;
 use crate::pair::{finally, logged, NTB};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "bare_ntb::the_kernels_driver_binds",
-        body: Body::Bed(the_kernels_driver_binds),
-    },
-    Case {
-        name: "bare_ntb::pingpong",
-        body: Body::Bed(pingpong),
-    },
-    Case {
-        name: "bare_ntb::pingpong_in_the_trace",
-        body: Body::Amd(pingpong_in_the_trace),
-    },
-    Case {
-        name: "bare_ntb::pingpong_without_doorbells",
-        body: Body::Bed(pingpong_without_doorbells),
-    },
-    Case {
-        name: "bare_ntb::scratchpads",
-        body: Body::Amd(tool::scratchpads),
-    },
-    Case {
-        name: "bare_ntb::doorbells",
-        body: Body::Amd(tool::doorbells),
-    },
-    Case {
-        name: "bare_ntb::doorbell_masks",
-        body: Body::Amd(tool::doorbell_masks),
-    },
-    Case {
-        name: "bare_ntb::windows",
-        body: Body::Amd(tool::windows),
-    },
-    Case {
-        name: "bare_ntb::perf",
-        body: Body::Amd(perf::copies),
-    },
-    Case {
-        name: "bare_ntb::network",
-        body: Body::Amd(transport::network),
-    },
-    Case {
-        name: "bare_ntb::the_msi_test_wants_a_scratchpad_more",
-        body: Body::Amd(the_msi_test_wants_a_scratchpad_more),
-    },
+pub const CASES: &[Case] = cases![
+    Bed(the_kernels_driver_binds),
+    Bed(pingpong),
+    Amd(pingpong_in_the_trace),
+    Bed(pingpong_without_doorbells),
+    Amd(tool::scratchpads),
+    Amd(tool::doorbells),
+    Amd(tool::doorbell_masks),
+    Amd(tool::windows),
+    Amd(perf::copies),
+    Amd(transport::network),
+    Amd(the_msi_test_wants_a_scratchpad_more),
 ];
 
 /// Unloads a client from all hosts that have it. It must not be in use.

@@ -7,29 +7,15 @@ use std::time::Duration;
 use anyhow::{bail, ensure, Result};
 use devlend_bed::{Bed, Errno};
 
-use crate::runner::{Body, Case};
+use crate::cases;
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "bed::status_and_output",
-        body: Body::Bed(status_and_output),
-    },
-    Case {
-        name: "bed::binary_both_ways",
-        body: Body::Bed(binary_both_ways),
-    },
-    Case {
-        name: "bed::a_long_command_is_killed",
-        body: Body::Bed(a_long_command_is_killed),
-    },
-    Case {
-        name: "bed::commands_interleave",
-        body: Body::Bed(commands_interleave),
-    },
-    Case {
-        name: "bed::refusals_have_numbers",
-        body: Body::Bed(refusals_have_numbers),
-    },
+pub const CASES: &[Case] = cases![
+    Bed(status_and_output),
+    Bed(binary_both_ways),
+    Bed(a_long_command_is_killed),
+    Bed(commands_interleave),
+    Bed(refusals_have_numbers),
 ];
 
 fn status_and_output(bed: &Bed) -> Result<()> {

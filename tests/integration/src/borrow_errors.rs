@@ -8,34 +8,17 @@ use anyhow::{ensure, Result};
 use devlend_bed::devlend::Role;
 use devlend_bed::{Errno, Family};
 
+use crate::cases;
 use crate::pair::{family, finally, logged, refused, Pair, BIG, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "borrow::unknown",
-        body: Body::Pair(unknown),
-    },
-    Case {
-        name: "borrow::malformed",
-        body: Body::Pair(malformed),
-    },
-    Case {
-        name: "borrow::taken",
-        body: Body::Pair(taken),
-    },
-    Case {
-        name: "borrow::return_what_is_not_borrowed",
-        body: Body::Pair(return_what_is_not_borrowed),
-    },
-    Case {
-        name: "borrow::registers_do_not_fit",
-        body: Body::Pair(registers_do_not_fit),
-    },
-    Case {
-        name: "borrow::link_down",
-        body: Body::Pair(link_down),
-    },
+pub const CASES: &[Case] = cases![
+    Pair(unknown),
+    Pair(malformed),
+    Pair(taken),
+    Pair(return_what_is_not_borrowed),
+    Pair(registers_do_not_fit),
+    Pair(link_down),
 ];
 
 fn unknown(pair: &Pair<'_>) -> Result<()> {

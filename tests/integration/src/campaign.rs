@@ -25,7 +25,7 @@ mod strike;
 
 use data::Disk;
 use plan::{Fault, Kind, Side, Until};
-use report::{Outcome, Report};
+use report::{Data, Outcome, Report};
 use snapshot::Snapshot;
 
 /// Writes that show that the device can be used again.
@@ -58,10 +58,7 @@ impl Campaign {
     #[must_use]
     pub fn run(&self) -> Report {
         let mut report = Report::default();
-        let mut faults = plan::faults(self.seed, self.kinds)
-            .take(self.faults as usize)
-            .skip(self.from.saturating_sub(1) as usize)
-            .peekable();
+        let mut faults = self.plan().peekable();
         let mut field: Option<Field> = None;
         while let Some(fault) = faults.next() {
             let begin = Instant::now();
@@ -88,6 +85,13 @@ impl Campaign {
         report
     }
 
+    /// Its faults, in order.
+    pub fn plan(&self) -> impl Iterator<Item = Fault> {
+        plan::faults(self.seed, self.kinds)
+            .take(self.faults as usize)
+            .skip(self.from.saturating_sub(1) as usize)
+    }
+
     /// One fault, on the hosts of the one before or on fresh ones.
     fn one(
         &self,
@@ -109,14 +113,15 @@ impl Campaign {
 
 fn add(report: &mut Report, field: Option<Field>) {
     if let Some(field) = field {
-        report.data.acknowledged += field.disk.data.acknowledged;
-        report.data.compared += field.disk.data.compared;
-        report.data.wrong += field.disk.data.wrong;
+        let data = field.known.data();
+        report.data.acknowledged += data.acknowledged;
+        report.data.compared += data.compared;
+        report.data.wrong += data.wrong;
         let console = field.hosts.bed.host("borrower").and_then(Host::console);
         report
             .ends
             .extend(report::ends(&console.unwrap_or_default()));
-        report.longest_access = report.longest_access.max(field.longest_access);
+        report.longest_access = report.longest_access.max(field.known.longest_access);
     }
 }
 
@@ -131,9 +136,14 @@ pub fn options() -> Result<Options> {
     Ok(options)
 }
 
-/// The hosts, and what is known of them.
+/// The hosts of a whole campaign.
 struct Field {
     hosts: Hosts,
+    known: Known,
+}
+
+/// What is known of hosts in which one fault comes after the other.
+pub struct Known {
     disk: Disk,
     /// The lender and the borrower before the first fault.
     before: Option<[Snapshot; 2]>,
@@ -164,41 +174,63 @@ enum Load {
 impl Field {
     fn new(seed: u64) -> Result<Self> {
         let hosts = Hosts::start(options()?, "campaign")?;
-        let disk = Disk::new(&hosts.bed, seed);
-        Ok(Self {
-            hosts,
-            disk,
-            before: None,
-            left: None,
-            longest_access: 0,
-        })
+        let known = Known::of(&hosts.bed, seed);
+        Ok(Self { hosts, known })
     }
 
     /// One fault, from the load before it to the proof that the device is as good as before.
     fn suffer(&mut self, fault: &Fault, auto_next: bool) -> Result<Outcome> {
-        let mut outcome = None;
-        let result = self.under_fault(fault, auto_next);
-        let name = format!("campaign-{}", fault.number);
+        let result = self.known.suffer(&self.hosts.bed, fault, auto_next);
         self.hosts
-            .judge(&name, result.map(|seen| outcome = Some(seen)))?;
-        outcome.context("there is no outcome")
+            .judge(&format!("campaign-{}", fault.number), result)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let result = self.known.end(&self.hosts.bed);
+        self.hosts.judge("campaign-end", result)
+    }
+}
+
+impl Known {
+    /// Nothing is known yet; `seed` tells the data that is written from others'.
+    #[must_use]
+    pub fn of(bed: &Bed, seed: u64) -> Self {
+        Self {
+            disk: Disk::new(bed, seed),
+            before: None,
+            left: None,
+            longest_access: 0,
+        }
+    }
+
+    /// What was seen of the data.
+    #[must_use]
+    pub fn data(&self) -> Data {
+        self.disk.data
     }
 
     /// Gives the device back and unloads everything.
-    fn end(&mut self) -> Result<()> {
-        let end = |bed: &Bed| {
+    ///
+    /// # Errors
+    ///
+    /// Something is not as it has to be.
+    pub fn end(&self, bed: &Bed) -> Result<()> {
+        let end = || {
             let pair = Pair::of_lending(bed)?;
             pair.borrowed_now()?.end()?;
             pair.check_tidy()?;
             pair.borrower.unload()?;
             pair.lender.unload()
         };
-        let result = end(&self.hosts.bed).context("ending the campaign");
-        self.hosts.judge("campaign-end", result)
+        end().context("ending the campaign")
     }
 
-    fn under_fault(&mut self, fault: &Fault, auto_next: bool) -> Result<Outcome> {
-        let bed = &self.hosts.bed;
+    /// One fault, from the load before it to the proof that the device is as good as before.
+    ///
+    /// # Errors
+    ///
+    /// Something is not as it has to be.
+    pub fn suffer(&mut self, bed: &Bed, fault: &Fault, auto_next: bool) -> Result<Outcome> {
         let disk = &mut self.disk;
         let left = self.left.take().filter(|left| left.auto == fault.auto);
         let pair = match left {
@@ -298,8 +330,9 @@ fn both<T: Send>(
 fn settled(bed: &Bed) -> Result<Pair<'_>> {
     let end = |name: &str, role: Role| {
         let host = bed.host(name)?;
+        host.modprobe("nvme")?;
         host.sh_ok(&format!(
-            "modprobe nvme; echo {PATIENCE} >/sys/module/nvme_core/parameters/admin_timeout"
+            "echo {PATIENCE} >/sys/module/nvme_core/parameters/admin_timeout"
         ))?;
         host.load(role)?;
         Link::of(host)?.wait_state("up", LIMIT)
@@ -316,15 +349,16 @@ fn settled(bed: &Bed) -> Result<Pair<'_>> {
 fn start_load<'a>(pair: &Pair<'a>, data: &mut Disk, disk: &str) -> Result<(Job<'a>, Job<'a>)> {
     pair.borrower.sh_ok("rm -f /tmp/fio.begun")?;
     let fio = Job::start(pair.borrower, "fio", &fio_command(disk, FIO))?;
-    let writer = data.start(pair.borrower, disk)?;
+    // Before the writer, which would leave it little of the processor for its start.
     until("fio to begin", LIMIT, || {
-        let begun = pair.borrower.sh("[ -e /tmp/fio.begun ]")?.ok();
+        let begun = pair.borrower.try_read("/tmp/fio.begun")?.is_ok();
         Ok(if begun {
             Seen::Yes(())
         } else {
             Seen::NotYet(format!("its status is {:?}", fio.status()?))
         })
     })?;
+    let writer = data.start(pair.borrower, disk)?;
     Ok((fio, writer))
 }
 

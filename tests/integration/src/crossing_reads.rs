@@ -7,13 +7,11 @@ use std::thread;
 use anyhow::{ensure, Context, Result};
 use devlend_bed::{Access, AccessKind, Bed, Family, Host, Options};
 
+use crate::cases;
 use crate::pair::NTB;
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[Case {
-    name: "crossing_reads::are_answered_counted_and_named",
-    body: Body::Hosts(with_edu, are_answered_counted_and_named),
-}];
+pub const CASES: &[Case] = cases![Hosts(with_edu, are_answered_counted_and_named),];
 
 /// A device with a register that is never all-ones.
 const EDU: &str = "0000:00:05.0";

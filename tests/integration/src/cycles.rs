@@ -11,14 +11,12 @@ use std::time::Duration;
 use anyhow::{ensure, Context, Result};
 use devlend_bed::{patient, Host};
 
+use crate::cases;
 use crate::pair::{Pair, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
 /// The test, if it is asked for.
-pub const CASES: &[Case] = &[Case {
-    name: "cycles::leave_nothing_behind",
-    body: Body::Pair(leave_nothing_behind),
-}];
+pub const CASES: &[Case] = cases![Pair(leave_nothing_behind),];
 
 /// How often.
 pub fn wanted() -> Option<u32> {

@@ -6,28 +6,17 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 
+use crate::cases;
 use crate::pair::{finally, Pair, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "data_path::no_messages_no_copies",
-        body: Body::Pair(no_messages_no_copies),
-    },
-    Case {
-        name: "data_path::a_first_look_asks_nobody",
-        body: Body::Pair(a_first_look_asks_nobody),
-    },
-    Case {
-        name: "data_path::a_file_system_moves_over",
-        body: Body::Pair(a_file_system_moves_over),
-    },
-    Case {
-        name: "data_path::small_and_odd_reads",
-        body: Body::Pair(small_and_odd_reads),
-    },
+pub const CASES: &[Case] = cases![
+    Pair(no_messages_no_copies),
+    Pair(a_first_look_asks_nobody),
+    Pair(a_file_system_moves_over),
+    Pair(small_and_odd_reads),
 ];
 
 fn no_messages_no_copies(pair: &Pair<'_>) -> Result<()> {

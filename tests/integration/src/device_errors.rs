@@ -7,19 +7,14 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use devlend_bed::{until, Options, Seen};
 
+use crate::cases;
 use crate::pair::{finally, options, Pair};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 use crate::unplug::check_gone;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "device_errors::reach_the_borrower",
-        body: Body::Own(below_a_port, reach_the_borrower),
-    },
-    Case {
-        name: "device_errors::of_a_neighbour",
-        body: Body::Own(beside_a_neighbour, of_a_neighbour),
-    },
+pub const CASES: &[Case] = cases![
+    Own(below_a_port, reach_the_borrower),
+    Own(beside_a_neighbour, of_a_neighbour),
 ];
 
 /// The port and the disk's controller below it, by their ids for QEMU.

@@ -19,7 +19,7 @@ pub mod virtio;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
 use devlend_bed::{is_ending, Options};
 
 use crate::pair::Pair;
@@ -110,12 +110,7 @@ impl Field {
         test: impl FnOnce(&Pair<'_>, &[Slot]) -> Result<T>,
     ) -> Result<T> {
         let result = Pair::of_lending(&self.hosts.bed).and_then(|pair| test(&pair, &self.slots));
-        let (value, verdict) = match result {
-            Ok(value) => (Some(value), Ok(())),
-            Err(error) => (None, Err(error)),
-        };
-        self.hosts.judge(case, verdict)?;
-        value.context("the test has no result")
+        self.hosts.judge(case, result)
     }
 }
 

@@ -7,26 +7,15 @@ use std::time::Duration;
 use anyhow::{bail, ensure, Context, Result};
 use devlend_bed::{until, Access, AccessKind, Errno, Family, Host, Options, Seen, Window};
 
+use crate::cases;
 use crate::pair::{finally, logged, options_with, refused, Pair, NTB, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "dma::the_mode_that_is_asked_for",
-        body: Body::Pair(the_mode_that_is_asked_for),
-    },
-    Case {
-        name: "dma::memory_above_the_window_is_copied",
-        body: Body::Own(high_memory, memory_above_the_window_is_copied),
-    },
-    Case {
-        name: "dma::nothing_to_copy_through",
-        body: Body::Own(no_buffers, nothing_to_copy_through),
-    },
-    Case {
-        name: "dma::an_iommu_shows_what_is_mapped",
-        body: Body::Own(two_iommus, an_iommu_shows_what_is_mapped),
-    },
+pub const CASES: &[Case] = cases![
+    Pair(the_mode_that_is_asked_for),
+    Own(high_memory, memory_above_the_window_is_copied),
+    Own(no_buffers, nothing_to_copy_through),
+    Own(two_iommus, an_iommu_shows_what_is_mapped),
 ];
 
 const LIMIT: Duration = Duration::from_secs(60);

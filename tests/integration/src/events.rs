@@ -7,23 +7,15 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use devlend_bed::{until, Fault, Host, Seen};
 
+use crate::cases;
 use crate::faults::with_faults;
 use crate::pair::{finally, Pair, NTB, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "events::uevents_of_a_lease",
-        body: Body::Pair(uevents_of_a_lease),
-    },
-    Case {
-        name: "events::uevents_of_a_loss",
-        body: Body::Pair(uevents_of_a_loss),
-    },
-    Case {
-        name: "events::leases_are_counted",
-        body: Body::Pair(leases_are_counted),
-    },
+pub const CASES: &[Case] = cases![
+    Pair(uevents_of_a_lease),
+    Pair(uevents_of_a_loss),
+    Pair(leases_are_counted),
 ];
 
 /// Writes the kernel's uevents with a devlend variable to a file, one a line, until it is killed.
@@ -55,7 +47,7 @@ impl<'a> Listener<'a> {
             Ok(if host.sh("[ -e /tmp/uevents ]")?.ok() {
                 Seen::Yes(())
             } else {
-                Seen::NotYet(host.sh_ok("cat /tmp/listener.log")?)
+                Seen::NotYet(host.read("/tmp/listener.log")?)
             })
         })?;
         Ok(Self(host))
@@ -67,7 +59,7 @@ impl<'a> Listener<'a> {
             &format!("the event '{begin} ... {end}' on the {}", self.0.name()),
             Duration::from_secs(20),
             || {
-                let seen = self.0.sh_ok("cat /tmp/uevents")?;
+                let seen = self.0.read("/tmp/uevents")?;
                 let is_there = seen
                     .lines()
                     .any(|line| line.starts_with(begin) && line.ends_with(end));

@@ -7,47 +7,21 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use devlend_bed::{until, Bed, Family, Fault, Host, Options, Seen};
 
+use crate::cases;
 use crate::job::Job;
 use crate::pair::{self, finally, Pair, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "faults::the_cable_is_pulled",
-        body: Body::Pair(the_cable_is_pulled),
-    },
-    Case {
-        name: "faults::the_cable_flaps",
-        body: Body::Pair(the_cable_flaps),
-    },
-    Case {
-        name: "faults::doorbells_get_lost",
-        body: Body::Pair(doorbells_get_lost),
-    },
-    Case {
-        name: "faults::a_long_wire",
-        body: Body::Pair(a_long_wire),
-    },
-    Case {
-        name: "faults::a_window_that_has_gone",
-        body: Body::Pair(a_window_that_has_gone),
-    },
-    Case {
-        name: "faults::the_lender_freezes",
-        body: Body::Pair(the_lender_freezes),
-    },
-    Case {
-        name: "faults::a_lender_that_freezes_does_not_answer",
-        body: Body::Pair(a_lender_that_freezes_does_not_answer),
-    },
-    Case {
-        name: "faults::all_data_on_a_long_wire",
-        body: Body::Own(no_direct_window, all_data_on_a_long_wire),
-    },
-    Case {
-        name: "faults::the_lender_freezes_for_too_long",
-        body: Body::Own(without_local_reads, the_lender_freezes_for_too_long),
-    },
+pub const CASES: &[Case] = cases![
+    Pair(the_cable_is_pulled),
+    Pair(the_cable_flaps),
+    Pair(doorbells_get_lost),
+    Pair(a_long_wire),
+    Pair(a_window_that_has_gone),
+    Pair(the_lender_freezes),
+    Pair(a_lender_that_freezes_does_not_answer),
+    Own(no_direct_window, all_data_on_a_long_wire),
+    Own(without_local_reads, the_lender_freezes_for_too_long),
 ];
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -282,6 +256,18 @@ fn the_lender_freezes(pair: &Pair<'_>) -> Result<()> {
     finally(body, || borrowed.end())
 }
 
+/// Waits for a state in a host that may have no time to tell: while its only processor waits for a frozen register, nothing runs
+/// there.
+fn wait_slowly(what: &str, state: &str, look: impl Fn() -> Result<String>) -> Result<()> {
+    until(&format!("{what} to be {state}"), 180 * SECOND, || {
+        Ok(match look() {
+            Ok(seen) if seen == state => Seen::Yes(()),
+            Ok(seen) => Seen::NotYet(seen),
+            Err(error) => Seen::NotYet(format!("{error:#}")),
+        })
+    })
+}
+
 /// With all accesses frozen, signs of life included, each host ends what it had with the other.
 fn the_lender_freezes_for_too_long(pair: &Pair<'_>) -> Result<()> {
     for link in [&pair.at_lender, &pair.at_borrower] {
@@ -291,10 +277,18 @@ fn the_lender_freezes_for_too_long(pair: &Pair<'_>) -> Result<()> {
     with_faults(pair.bed, || {
         let job = Job::fio(pair.borrower, &borrowed.disk, "--time_based --runtime=600")?;
         freeze(pair)?;
-        wait_both(pair, "waiting")?;
+        for link in pair.ends() {
+            wait_slowly(
+                &format!("the {}'s session", link.host().name()),
+                "waiting",
+                || link.value("state"),
+            )?;
+        }
         borrowed.wait_gone(60 * SECOND)?;
         job.end_badly(60 * SECOND)?;
-        pair.lending().wait_state(NVME, "offered", 30 * SECOND)
+        wait_slowly("the lender's offer", "offered", || {
+            pair.lending().value(NVME, "state")
+        })
     })?;
     // What was under way arrives now, where nobody has use for it any more.
     wait_both(pair, "up")?;

@@ -9,19 +9,14 @@ use std::time::Duration;
 use anyhow::{bail, ensure, Result};
 use devlend_bed::Options;
 
+use crate::cases;
 use crate::job::Job;
 use crate::pair::{finally, options, Pair};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "functions::beside_one_that_the_lender_uses",
-        body: Body::Own(two_functions, beside_one_that_the_lender_uses),
-    },
-    Case {
-        name: "functions::config_space_in_both_views",
-        body: Body::Own(views::many_capabilities, views::config_space_in_both_views),
-    },
+pub const CASES: &[Case] = cases![
+    Own(two_functions, beside_one_that_the_lender_uses),
+    Own(views::many_capabilities, views::config_space_in_both_views),
 ];
 
 /// A disk and a network card in one device.

@@ -24,6 +24,7 @@ mod intx;
 mod isolation;
 mod keepalive;
 mod keys;
+mod lanes;
 mod lend_errors;
 mod lives;
 mod many_devices;
@@ -40,12 +41,13 @@ mod virtual_functions;
 
 use std::process::ExitCode;
 
-use devlend_integration::{campaign, job, pair, runner, times};
+use devlend_integration::{campaign, cases, job, pair, runner, times};
 use libtest_mimic::Arguments;
 
 use runner::{Case, Runner};
 
-/// Tests at once, each with hosts of its own: a pair keeps about one processor busy. `--test-threads` says otherwise.
+/// Tests at once, each with hosts of its own, on a processor of their own: a pair keeps one busy, and what crosses the bridge is handed
+/// from process to process, which takes many times as long if another test's hosts have the processor. `--test-threads` says otherwise.
 const AT_ONCE: usize = 2;
 
 fn main() -> ExitCode {
@@ -55,7 +57,7 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         return ExitCode::FAILURE;
     }
-    // Those that need the hosts without devlend come first.
+    // Those that need the hosts without devlend come first among those that share them.
     let cases: Vec<Case> = [
         bed_itself::CASES,
         bare_ntb::CASES,
@@ -100,7 +102,7 @@ fn main() -> ExitCode {
         }
     };
     let runner = Runner::new();
-    let trials = Runner::trials(&runner, cases, family);
+    let trials = Runner::trials(&runner, cases, family, lanes::kernel);
     let conclusion = libtest_mimic::run(&arguments, trials);
     if times::are_wanted() && !arguments.list {
         println!("{}", runner.times());

@@ -7,18 +7,13 @@ use std::time::Duration;
 use anyhow::{bail, ensure, Context, Result};
 use devlend_bed::Options;
 
+use crate::cases;
 use crate::pair::{finally, options, Pair, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "intx::two_devices_on_one_line",
-        body: Body::Own(card_and_adapter, on_one_line),
-    },
-    Case {
-        name: "intx::lender_killed",
-        body: Body::Own(card_and_adapter, lender_killed),
-    },
+pub const CASES: &[Case] = cases![
+    Own(card_and_adapter, two_devices_on_one_line),
+    Own(card_and_adapter, lender_killed),
 ];
 
 /// Below ports whose pins lead to the same line: there the registers of neither lie between those of the other, nor the NTB's between
@@ -123,7 +118,7 @@ fn has_interrupted(pair: &Pair<'_>, address: &str, local: &str, least: u64) -> R
     Ok(())
 }
 
-fn on_one_line(pair: &Pair<'_>) -> Result<()> {
+fn two_devices_on_one_line(pair: &Pair<'_>) -> Result<()> {
     pair.borrower
         .sh_ok("modprobe e1000e IntMode=0 && modprobe mptsas")?;
     let body = (|| {
@@ -132,7 +127,7 @@ fn on_one_line(pair: &Pair<'_>) -> Result<()> {
         let adapter = pair.at_borrower.offer(SAS).borrow()?;
         let lines = [NIC, SAS].map(|address| {
             pair.lender
-                .sh_ok(&format!("cat /sys/bus/pci/devices/{address}/irq"))
+                .read(&format!("/sys/bus/pci/devices/{address}/irq"))
         });
         let [Ok(one), Ok(other)] = &lines else {
             bail!("{lines:?}");

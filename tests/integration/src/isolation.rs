@@ -13,18 +13,13 @@ use devlend_integration::devices::registers::{
 use devlend_integration::devices::setting::{LENDER_IOMMU, PLAIN};
 use devlend_integration::devices::{Field, LIMIT};
 
+use crate::cases;
 use crate::pair::{finally, refused, Pair};
-use crate::runner::{Body, Case};
+use crate::runner::{running, Case};
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "isolation::an_iommu_blocks_dma_into_the_lender",
-        body: Body::Alone(an_iommu_blocks_dma_into_the_lender),
-    },
-    Case {
-        name: "isolation::without_one_it_is_unsafe",
-        body: Body::Alone(without_one_it_is_unsafe),
-    },
+pub const CASES: &[Case] = cases![
+    Alone(an_iommu_blocks_dma_into_the_lender),
+    Alone(without_one_it_is_unsafe),
 ];
 
 /// What the page of the lender's memory holds, in octal, and what edu would write there.
@@ -85,7 +80,7 @@ fn an_iommu_blocks_dma_into_the_lender() -> Result<()> {
     let address = field.slots[0].address(EDU.place, field.hosts.bed.host("lender")?)?;
     let fault = format!("Request device [{address}] fault addr {BEYOND:#x}");
     field.hosts.provoke(&fault);
-    field.judge("isolation::iommu", |pair, _| {
+    field.judge(running(), |pair, _| {
         let (bytes, log) = attack(pair, &address, "iommu", BEYOND)?;
         ensure!(
             bytes == BEFORE,
@@ -101,7 +96,7 @@ fn an_iommu_blocks_dma_into_the_lender() -> Result<()> {
 
 fn without_one_it_is_unsafe() -> Result<()> {
     let mut field = Field::start((PLAIN.options)()?, &[&EDU])?;
-    field.judge("isolation::unsafe", |pair, slots| {
+    field.judge(running(), |pair, slots| {
         let address = slots[0].address(EDU.place, pair.lender)?;
         let answer = pair.lending().try_lend(&address)?;
         refused(answer, &[devlend_bed::Errno::EPERM], "lending without `unsafe`")?;

@@ -7,35 +7,18 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use devlend_bed::{until, Errno, Seen};
 
+use crate::cases;
 use crate::pair::{finally, refused, Borrowed, Pair, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 use crate::unplug::{borrow_again, check_gone, keep_reading};
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "keepalive::is_counted_and_can_be_set",
-        body: Body::Pair(is_counted_and_can_be_set),
-    },
-    Case {
-        name: "keepalive::the_lender_stops_under_io",
-        body: Body::Pair(the_lender_stops_under_io),
-    },
-    Case {
-        name: "keepalive::the_borrower_stops_under_io",
-        body: Body::Pair(the_borrower_stops_under_io),
-    },
-    Case {
-        name: "keepalive::turned_off",
-        body: Body::Pair(turned_off),
-    },
-    Case {
-        name: "keepalive::a_lost_device_that_the_lender_does_not_take_back",
-        body: Body::Pair(a_lost_device_that_the_lender_does_not_take_back),
-    },
-    Case {
-        name: "keepalive::a_device_that_is_lost_while_it_is_returned",
-        body: Body::Pair(a_device_that_is_lost_while_it_is_returned),
-    },
+pub const CASES: &[Case] = cases![
+    Pair(is_counted_and_can_be_set),
+    Pair(the_lender_stops_under_io),
+    Pair(the_borrower_stops_under_io),
+    Pair(turned_off),
+    Pair(a_lost_device_that_the_lender_does_not_take_back),
+    Pair(a_device_that_is_lost_while_it_is_returned),
 ];
 
 /// Runs a test, and sets everything as it was.

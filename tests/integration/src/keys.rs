@@ -8,44 +8,21 @@ use anyhow::{ensure, Context, Result};
 use devlend_bed::devlend::Link;
 use devlend_bed::{until, Errno, Host, Seen};
 
+use crate::cases;
 use crate::events::Listener;
 use crate::pair::{finally, logged, ntb_driver, refused, Pair, NTB, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 use crate::unplug::{borrow_again, check_gone};
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "keys::the_right_one",
-        body: Body::Pair(the_right_one),
-    },
-    Case {
-        name: "keys::one_side_has_none",
-        body: Body::Pair(one_side_has_none),
-    },
-    Case {
-        name: "keys::another_one",
-        body: Body::Pair(another_one),
-    },
-    Case {
-        name: "keys::changed_while_borrowed",
-        body: Body::Pair(changed_while_borrowed),
-    },
-    Case {
-        name: "keys::revoked",
-        body: Body::Pair(revoked),
-    },
-    Case {
-        name: "keys::expired",
-        body: Body::Pair(expired),
-    },
-    Case {
-        name: "keys::kept_while_the_ntb_is_away",
-        body: Body::Pair(kept_while_the_ntb_is_away),
-    },
-    Case {
-        name: "keys::that_are_none",
-        body: Body::Pair(that_are_none),
-    },
+pub const CASES: &[Case] = cases![
+    Pair(the_right_one),
+    Pair(one_side_has_none),
+    Pair(another_one),
+    Pair(changed_while_borrowed),
+    Pair(revoked),
+    Pair(expired),
+    Pair(kept_while_the_ntb_is_away),
+    Pair(that_are_none),
 ];
 
 const LIMIT: Duration = Duration::from_secs(60);

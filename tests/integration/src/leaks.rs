@@ -29,7 +29,6 @@ fn search(host: &Host) -> Result<String> {
     // What is new to a search is compared with what it was, which takes a second one. What is found where devlend is not even
     // loaded was left by others: the kernel's own NTB clients do.
     host.sh_ok(&format!(
-        "[ ! -e {KMEMLEAK} ] || {{ echo scan >{KMEMLEAK}; echo scan >{KMEMLEAK}; \
-         [ ! -e /sys/module/devlend_ntb ] || cat {KMEMLEAK}; echo clear >{KMEMLEAK}; }}"
+        "echo scan >{KMEMLEAK}; echo scan >{KMEMLEAK}; [ ! -e /sys/module/devlend_ntb ] || cat {KMEMLEAK}; echo clear >{KMEMLEAK}"
     ))
 }

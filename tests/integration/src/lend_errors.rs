@@ -5,58 +5,23 @@
 use anyhow::{bail, ensure, Result};
 use devlend_bed::Errno;
 
+use crate::cases;
 use crate::pair::{finally, logged, refused, Pair, BIG, NTB, NVME, PORTS, ROOT_PORT};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "lend::no_such_device",
-        body: Body::Pair(no_such_device),
-    },
-    Case {
-        name: "lend::malformed",
-        body: Body::Pair(malformed),
-    },
-    Case {
-        name: "lend::needs_unsafe_without_iommu",
-        body: Body::Pair(needs_unsafe_without_iommu),
-    },
-    Case {
-        name: "lend::bridges_and_the_ntb",
-        body: Body::Pair(bridges_and_the_ntb),
-    },
-    Case {
-        name: "lend::nothing_but_io_ports",
-        body: Body::Pair(nothing_but_io_ports),
-    },
-    Case {
-        name: "lend::io_ports_beside_memory",
-        body: Body::Pair(io_ports_beside_memory),
-    },
-    Case {
-        name: "lend::mounted",
-        body: Body::Pair(mounted),
-    },
-    Case {
-        name: "lend::open",
-        body: Body::Pair(open),
-    },
-    Case {
-        name: "lend::open_with_force",
-        body: Body::Pair(open_with_force),
-    },
-    Case {
-        name: "lend::the_root_disk",
-        body: Body::Pair(the_root_disk),
-    },
-    Case {
-        name: "lend::twice",
-        body: Body::Pair(twice),
-    },
-    Case {
-        name: "lend::reclaim_what_is_not_lent",
-        body: Body::Pair(reclaim_what_is_not_lent),
-    },
+pub const CASES: &[Case] = cases![
+    Pair(no_such_device),
+    Pair(malformed),
+    Pair(needs_unsafe_without_iommu),
+    Pair(bridges_and_the_ntb),
+    Pair(nothing_but_io_ports),
+    Pair(io_ports_beside_memory),
+    Pair(mounted),
+    Pair(open),
+    Pair(open_with_force),
+    Pair(the_root_disk),
+    Pair(twice),
+    Pair(reclaim_what_is_not_lent),
 ];
 
 fn no_such_device(pair: &Pair<'_>) -> Result<()> {

@@ -6,19 +6,11 @@ use std::time::Duration;
 
 use anyhow::{ensure, Result};
 
-use crate::pair::{self, Pair, NVME};
-use crate::runner::{Body, Case};
+use crate::cases;
+use crate::pair::{Pair, NVME};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "lives::the_lender_dies",
-        body: Body::Own(pair::options, the_lender_dies),
-    },
-    Case {
-        name: "lives::the_borrower_dies",
-        body: Body::Own(pair::options, the_borrower_dies),
-    },
-];
+pub const CASES: &[Case] = cases![Pair(the_lender_dies), Pair(the_borrower_dies),];
 
 fn the_lender_dies(pair: &Pair<'_>) -> Result<()> {
     let borrowed = pair.borrow()?;

@@ -17,12 +17,9 @@ pub fn record<'a>(case: &str, hosts: impl Iterator<Item = &'a Host>) -> Result<(
     };
     fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
     for host in hosts {
-        let classes = host.sh("cat /proc/lockdep")?;
-        if classes.ok() {
-            let file = directory.join(format!("{}-{}", case.replace("::", "-"), host.name()));
-            fs::write(&file, classes.stdout)
-                .with_context(|| format!("writing {}", file.display()))?;
-        }
+        let classes = host.read("/proc/lockdep")?;
+        let file = directory.join(format!("{}-{}", case.replace("::", "-"), host.name()));
+        fs::write(&file, classes).with_context(|| format!("writing {}", file.display()))?;
     }
     Ok(())
 }

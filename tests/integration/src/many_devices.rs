@@ -12,22 +12,14 @@ use devlend_integration::devices::row::{Device, Place, Slot, Used};
 use devlend_integration::devices::setting::PLAIN;
 use devlend_integration::devices::{disk, ethernet, registers, Field, LIMIT};
 
+use crate::cases;
 use crate::pair::{family, finally, Pair, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::{running, Case};
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "many_devices::of_many_kinds",
-        body: Body::Alone(of_many_kinds),
-    },
-    Case {
-        name: "many_devices::sixteen_disks",
-        body: Body::Alone(sixteen_disks),
-    },
-    Case {
-        name: "many_devices::both_ways",
-        body: Body::Hosts(two_with_disks, both_ways),
-    },
+pub const CASES: &[Case] = cases![
+    Alone(of_many_kinds),
+    Alone(sixteen_disks),
+    Hosts(two_with_disks, both_ways),
 ];
 
 /// A borrowed device.
@@ -139,7 +131,7 @@ fn of_many_kinds() -> Result<()> {
     });
     let devices = devices.each_ref();
     let mut field = Field::start((PLAIN.options)()?, &devices)?;
-    field.judge("many_devices::of_many_kinds", |pair, slots| {
+    field.judge(running(), |pair, slots| {
         let body = || {
             let borrowed = borrow_all(pair, &devices, slots)?;
             use_all(pair, &borrowed)?;
@@ -153,7 +145,7 @@ fn of_many_kinds() -> Result<()> {
 fn sixteen_disks() -> Result<()> {
     let devices = [&disk::NVME; 16];
     let mut field = Field::start((PLAIN.options)()?, &devices)?;
-    field.judge("many_devices::sixteen_disks", |pair, slots| {
+    field.judge(running(), |pair, slots| {
         let body = || {
             let borrowed = borrow_all(pair, &devices, slots)?;
             let disks: Vec<String> = borrowed
@@ -206,7 +198,7 @@ fn two_with_disks() -> Result<Options> {
 fn both_ways(bed: &Bed) -> Result<()> {
     let hosts = [bed.host("lender")?, bed.host("borrower")?];
     for host in hosts {
-        host.sh_ok("modprobe nvme")?;
+        host.modprobe("nvme")?;
         host.wait_nvme(NVME, LIMIT)?;
     }
     let (first, second) = bed.bring_up()?;

@@ -69,7 +69,7 @@ impl<'a> Pair<'a> {
     /// Loads what is not loaded yet and waits for the link.
     pub fn of(bed: &'a Bed) -> Result<Self> {
         let lender = bed.host("lender")?;
-        lender.sh_ok("modprobe nvme")?;
+        lender.modprobe("nvme")?;
         lender.wait_nvme(NVME, Duration::from_secs(30))?;
         Self::of_lending(bed)
     }
@@ -78,7 +78,7 @@ impl<'a> Pair<'a> {
     pub fn of_lending(bed: &'a Bed) -> Result<Self> {
         let lender = bed.host("lender")?;
         let borrower = bed.host("borrower")?;
-        borrower.sh_ok("modprobe nvme")?;
+        borrower.modprobe("nvme")?;
         let (at_lender, at_borrower) = bed.bring_up()?;
         Ok(Self {
             bed,

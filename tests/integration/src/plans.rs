@@ -7,18 +7,13 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use devlend_bed::{Errno, Family, Options};
 
+use crate::cases;
 use crate::pair::{finally, logged, options, options_with, refused, Pair, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "plans::memory_beyond_the_window",
-        body: Body::Own(big_borrower, memory_beyond_the_window),
-    },
-    Case {
-        name: "plans::two_processors_two_queues",
-        body: Body::Own(two_processors, two_queues),
-    },
+pub const CASES: &[Case] = cases![
+    Own(big_borrower, memory_beyond_the_window),
+    Own(two_processors, two_processors_two_queues),
 ];
 
 /// AMD's window holds half of the borrower's memory, all of which is low memory.
@@ -61,7 +56,7 @@ fn two_processors() -> Result<Options> {
 }
 
 /// Each processor has a queue and a vector of its own; both carry I/O at the same time.
-fn two_queues(pair: &Pair<'_>) -> Result<()> {
+fn two_processors_two_queues(pair: &Pair<'_>) -> Result<()> {
     let borrowed = pair.borrow()?;
     let body = (|| {
         let before = pair.borrower.interrupts(&borrowed.address)?;

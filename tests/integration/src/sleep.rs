@@ -8,19 +8,14 @@ use anyhow::Result;
 use devlend_bed::devlend::Link;
 use devlend_bed::{until, Errno, Host, Seen};
 
+use crate::cases;
 use crate::job::Job;
 use crate::pair::{logged, ntb_driver, refused, Pair, NTB};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "sleep::is_refused_while_a_device_is_borrowed",
-        body: Body::Pair(is_refused_while_a_device_is_borrowed),
-    },
-    Case {
-        name: "sleep::is_survived_without_leases",
-        body: Body::Pair(is_survived_without_leases),
-    },
+pub const CASES: &[Case] = cases![
+    Pair(is_refused_while_a_device_is_borrowed),
+    Pair(is_survived_without_leases),
 ];
 
 const LIMIT: Duration = Duration::from_secs(60);

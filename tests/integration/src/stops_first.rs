@@ -12,18 +12,13 @@ use anyhow::{ensure, Context, Result};
 use devlend_bed::devlend::Role;
 use devlend_bed::{Family, Fault, Options};
 
+use crate::cases;
 use crate::pair::{family, ntb_driver, options_with, Pair, NTB, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "stops_first::whatever_ends_a_lease",
-        body: Body::Own(a_lender_with_an_iommu, whatever_ends_a_lease),
-    },
-    Case {
-        name: "stops_first::a_signal_keeps_no_window_open",
-        body: Body::Own(switchtec, a_signal_keeps_no_window_open),
-    },
+pub const CASES: &[Case] = cases![
+    Own(a_lender_with_an_iommu, whatever_ends_a_lease),
+    Own(switchtec, a_signal_keeps_no_window_open),
 ];
 
 const LIMIT: Duration = Duration::from_secs(60);

@@ -6,17 +6,12 @@ use anyhow::{ensure, Result};
 use devlend_integration::devices::row::{Expected, Row};
 use devlend_integration::devices::{self, disk, rows, setting, virtio};
 
-use crate::runner::{Body, Case};
+use crate::cases;
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "table::drivers_that_leave_out_the_dma_api",
-        body: Body::Alone(drivers_that_leave_out_the_dma_api),
-    },
-    Case {
-        name: "table::both_hosts_remap_interrupts",
-        body: Body::Alone(both_hosts_remap_interrupts),
-    },
+pub const CASES: &[Case] = cases![
+    Alone(drivers_that_leave_out_the_dma_api),
+    Alone(both_hosts_remap_interrupts),
 ];
 
 fn pass(rows: &[Row]) -> Result<()> {

@@ -7,31 +7,17 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use devlend_bed::{until, Errno, Seen};
 
+use crate::cases;
 use crate::pair::{finally, logged, refused, Borrowed, Pair, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 use crate::unplug::{check_gone, keep_reading};
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "take_back::the_borrower_gives_it_back",
-        body: Body::Pair(the_borrower_gives_it_back),
-    },
-    Case {
-        name: "take_back::by_force_at_the_deadline",
-        body: Body::Pair(by_force_at_the_deadline),
-    },
-    Case {
-        name: "take_back::malformed",
-        body: Body::Pair(malformed),
-    },
-    Case {
-        name: "take_back::interrupted_and_at_once",
-        body: Body::Pair(interrupted_and_at_once),
-    },
-    Case {
-        name: "take_back::the_module_goes_meanwhile",
-        body: Body::Pair(the_module_goes_meanwhile),
-    },
+pub const CASES: &[Case] = cases![
+    Pair(the_borrower_gives_it_back),
+    Pair(by_force_at_the_deadline),
+    Pair(malformed),
+    Pair(interrupted_and_at_once),
+    Pair(the_module_goes_meanwhile),
 ];
 
 /// The lender has its disk again, and the borrower nothing.

@@ -8,22 +8,14 @@ use anyhow::{ensure, Result};
 use devlend_bed::devlend::{Lender, Link, Role};
 use devlend_bed::{Bed, Host, HostOptions, LinkOptions, Options};
 
+use crate::cases;
 use crate::pair::{family, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "three_hosts::one_lender_two_borrowers",
-        body: Body::Hosts(row, one_lender_two_borrowers),
-    },
-    Case {
-        name: "three_hosts::one_borrower_two_lenders",
-        body: Body::Hosts(row, one_borrower_two_lenders),
-    },
-    Case {
-        name: "three_hosts::a_host_lends_and_borrows",
-        body: Body::Hosts(row, a_host_lends_and_borrows),
-    },
+pub const CASES: &[Case] = cases![
+    Hosts(row, one_lender_two_borrowers),
+    Hosts(row, one_borrower_two_lenders),
+    Hosts(row, a_host_lends_and_borrows),
 ];
 
 /// A second NVMe of the middle host's.
@@ -70,7 +62,7 @@ pub struct Row<'a> {
 impl<'a> Row<'a> {
     pub fn bring_up(bed: &'a Bed) -> Result<Self> {
         for host in bed.hosts() {
-            host.sh_ok("modprobe nvme")?;
+            host.modprobe("nvme")?;
             host.wait_nvme(NVME, LIMIT)?;
             host.load(Role::Lender)?;
             host.load(Role::Borrower)?;

@@ -40,10 +40,14 @@ impl Table {
     pub fn test<T>(&self, name: &'static str, run: impl FnOnce() -> T) -> T {
         let _ = take();
         let result = run();
+        let times = take();
+        if are_wanted() {
+            println!("{}", Line(name, &times));
+        }
         self.tests
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push((name, take()));
+            .push((name, times));
         result
     }
 }
@@ -65,9 +69,9 @@ impl fmt::Display for Table {
         }
         writeln!(f, "{:>17}{:>9}", "commands", "asleep")?;
         for (name, times) in tests.iter().take(SHOWN) {
-            line(f, name, times)?;
+            writeln!(f, "{}", Line(name, times))?;
         }
-        line(f, "all of them", &sum)?;
+        writeln!(f, "{}", Line("all of them", &sum))?;
         write!(
             f,
             "{:.0} s in all, in which this machine's processors were busy for {} of 100",
@@ -77,14 +81,20 @@ impl fmt::Display for Table {
     }
 }
 
-fn line(f: &mut fmt::Formatter<'_>, name: &str, times: &Times) -> fmt::Result {
-    let seconds = |time: Duration| time.as_secs_f64();
-    write!(f, "{:>8.1}", seconds(times.total()))?;
-    for kind in Kind::ALL {
-        write!(f, "{:>9.1}", seconds(times.of(kind)))?;
+/// A line of the table.
+struct Line<'a>(&'a str, &'a Times);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(name, times) = self;
+        let seconds = |time: Duration| time.as_secs_f64();
+        write!(f, "{:>8.1}", seconds(times.total()))?;
+        for kind in Kind::ALL {
+            write!(f, "{:>9.1}", seconds(times.of(kind)))?;
+        }
+        let commands = format!("{} in {:.1}", times.commands, seconds(times.in_commands));
+        write!(f, "{commands:>17}{:>9.1}  {name}", seconds(times.asleep))
     }
-    let commands = format!("{} in {:.1}", times.commands, seconds(times.in_commands));
-    writeln!(f, "{commands:>17}{:>9.1}  {name}", seconds(times.asleep))
 }
 
 /// What all processors together have done since the machine booted, in ticks (`/proc/stat`, see proc(5)).

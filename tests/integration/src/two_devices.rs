@@ -7,18 +7,13 @@ use std::time::Duration;
 use anyhow::{bail, ensure, Result};
 use devlend_bed::Options;
 
+use crate::cases;
 use crate::pair::{finally, ntb_driver, options, Pair, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "two_devices::one_after_the_other",
-        body: Body::Own(two_disks, one_after_the_other),
-    },
-    Case {
-        name: "two_devices::link_lost_with_both",
-        body: Body::Own(two_disks, link_lost_with_both),
-    },
+pub const CASES: &[Case] = cases![
+    Own(two_disks, one_after_the_other),
+    Own(two_disks, link_lost_with_both),
 ];
 
 /// A second NVMe of the lender's.

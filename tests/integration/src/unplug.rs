@@ -8,30 +8,16 @@ use anyhow::{ensure, Result};
 use devlend_bed::devlend::Role;
 use devlend_bed::Host;
 
-use crate::pair::{self, finally, ntb_driver, Borrowed, Pair, NTB, NVME};
-use crate::runner::{Body, Case};
+use crate::cases;
+use crate::pair::{finally, ntb_driver, Borrowed, Pair, NTB, NVME};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "unplug::borrower_unloaded_with_a_file_system_mounted",
-        body: Body::Pair(borrower_unloaded_with_a_file_system_mounted),
-    },
-    Case {
-        name: "unplug::everything_unloaded_under_io",
-        body: Body::Pair(everything_unloaded_under_io),
-    },
-    Case {
-        name: "unplug::ntb_unbound_under_io",
-        body: Body::Pair(ntb_unbound_under_io),
-    },
-    Case {
-        name: "unplug::ntb_removed_during_a_return",
-        body: Body::Own(pair::options, ntb_removed_during_a_return),
-    },
-    Case {
-        name: "unplug::lender_stalls",
-        body: Body::Own(pair::options, lender_stalls),
-    },
+pub const CASES: &[Case] = cases![
+    Pair(borrower_unloaded_with_a_file_system_mounted),
+    Pair(everything_unloaded_under_io),
+    Pair(ntb_unbound_under_io),
+    Pair(ntb_removed_during_a_return),
+    Pair(lender_stalls),
 ];
 
 const IOMEM: &str = "cat /proc/iomem";

@@ -8,58 +8,23 @@ use anyhow::{bail, ensure, Context, Result};
 
 use devlend_bed::Host;
 
+use crate::cases;
 use crate::pair::{finally, Borrowed, Pair, NVME};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "using::unbind_and_bind",
-        body: Body::Pair(unbind_and_bind),
-    },
-    Case {
-        name: "using::reset",
-        body: Body::Pair(reset),
-    },
-    Case {
-        name: "using::reset_by_the_lender",
-        body: Body::Pair(reset_by_the_lender),
-    },
-    Case {
-        name: "using::power_states",
-        body: Body::Pair(power_states),
-    },
-    Case {
-        name: "using::remove_and_rescan",
-        body: Body::Pair(remove_and_rescan),
-    },
-    Case {
-        name: "using::driver_reloaded",
-        body: Body::Pair(driver_reloaded),
-    },
-    Case {
-        name: "using::nvme_controller_reset",
-        body: Body::Pair(nvme_controller_reset),
-    },
-    Case {
-        name: "using::lspci_and_config_space",
-        body: Body::Pair(lspci_and_config_space),
-    },
-    Case {
-        name: "using::config_space_all_the_time",
-        body: Body::Pair(config_space_all_the_time),
-    },
-    Case {
-        name: "using::again_and_again",
-        body: Body::Pair(again_and_again),
-    },
-    Case {
-        name: "using::taken_back_by_force",
-        body: Body::Pair(taken_back_by_force),
-    },
-    Case {
-        name: "using::modules_unload_and_load",
-        body: Body::Pair(modules_unload_and_load),
-    },
+pub const CASES: &[Case] = cases![
+    Pair(unbind_and_bind),
+    Pair(reset),
+    Pair(reset_by_the_lender),
+    Pair(power_states),
+    Pair(remove_and_rescan),
+    Pair(driver_reloaded),
+    Pair(nvme_controller_reset),
+    Pair(lspci_and_config_space),
+    Pair(config_space_all_the_time),
+    Pair(again_and_again),
+    Pair(taken_back_by_force),
+    Pair(modules_unload_and_load),
 ];
 
 /// Borrows, does something to the device, and sees whether it still works, before and after.

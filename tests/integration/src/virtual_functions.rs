@@ -12,27 +12,19 @@ use anyhow::{bail, ensure, Result};
 use devlend_bed::devlend::Lender;
 use devlend_bed::{Bed, Errno, Host, Options};
 
+use crate::cases;
 use crate::job::Job;
 use crate::pair::{finally, logged, options, refused, Pair};
-use crate::runner::{Body, Case};
+use crate::runner::Case;
 use crate::three_hosts::{self, Row};
 
 use card::{send, Card, PHYSICAL_0, PHYSICAL_1, SERVE};
 use physical::Physical;
 
-pub const CASES: &[Case] = &[
-    Case {
-        name: "virtual_functions::two_of_a_network_card",
-        body: Body::Own(card, two_of_a_network_card),
-    },
-    Case {
-        name: "virtual_functions::of_a_network_card_to_two_borrowers",
-        body: Body::Hosts(row, to_two_borrowers),
-    },
-    Case {
-        name: "virtual_functions::of_an_nvme",
-        body: Body::Own(nvme::options, nvme::of_an_nvme),
-    },
+pub const CASES: &[Case] = cases![
+    Own(card, two_of_a_network_card),
+    Hosts(row, of_a_network_card_to_two_borrowers),
+    Own(nvme::options, nvme::of_an_nvme),
 ];
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -200,7 +192,7 @@ fn shown_as_a_function_of_its_own(card: &Card<'_>) -> Result<()> {
 }
 
 /// One to each side, which talk to each other through the card; then one borrower dies.
-fn to_two_borrowers(bed: &Bed) -> Result<()> {
+fn of_a_network_card_to_two_borrowers(bed: &Bed) -> Result<()> {
     let row = Row::bring_up(bed)?;
     let physical = Physical::find(row.middle, "igb")?;
     let functions = physical.enable()?;

@@ -22,7 +22,7 @@ pub fn tell(bed: &Bed, fio_megabytes: u32, progress: &mut Progress) -> Result<Re
     let borrower = bed.host("borrower")?;
 
     progress.step("lender: its own nvme driver takes the disk");
-    lender.sh_ok("modprobe nvme")?;
+    lender.modprobe("nvme")?;
     lender.wait_nvme(DEVICE, Duration::from_secs(30))?;
     let lender_lspci = lspci(lender, DEVICE)?;
     let own_driver = driver(lender, DEVICE)?;
@@ -39,7 +39,7 @@ pub fn tell(bed: &Bed, fio_megabytes: u32, progress: &mut Progress) -> Result<Re
     let isolation = Lender(lender).value(DEVICE, "isolation")?;
 
     progress.step(format!("borrower: borrowing {DEVICE}"));
-    borrower.sh_ok("modprobe nvme")?;
+    borrower.modprobe("nvme")?;
     let offer = at_borrower.offer(DEVICE);
     let address = offer.borrow()?;
     let disk = borrower.wait_nvme(&address, Duration::from_secs(60))?;

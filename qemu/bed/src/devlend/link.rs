@@ -26,6 +26,9 @@ impl<'a> Link<'a> {
     ///
     /// There is none, or there are several.
     pub fn of(host: &'a Host) -> Result<Self> {
+        if let Some(address) = host.only_ntb() {
+            return Self::at(host, &address);
+        }
         let list = format!("ls {ROOT}/links");
         let names = until("a link to appear in sysfs", Duration::from_secs(10), || {
             let output = host.sh(&list)?;
@@ -56,10 +59,9 @@ impl<'a> Link<'a> {
         let directory = format!("{ROOT}/links/{address}");
         let what = format!("link {address} to appear in the {}'s sysfs", host.name());
         until(&what, Duration::from_secs(10), || {
-            Ok(if host.sh(&format!("[ -d {directory} ]"))?.ok() {
-                Seen::Yes(())
-            } else {
-                Seen::NotYet("it is not there".into())
+            Ok(match host.try_read(&format!("{directory}/state"))? {
+                Ok(_) => Seen::Yes(()),
+                Err(why) => Seen::NotYet(why),
             })
         })?;
         Ok(Self { host, directory })
@@ -197,14 +199,20 @@ impl Offer<'_> {
     pub fn values(&self) -> Result<BTreeMap<String, String>> {
         let directory = quoted(&self.link.path(&format!("offers/{}", self.address)))?;
         let output = self.link.host.sh(&format!(
-            "cd {directory} 2>/dev/null && for file in *; do [ ! -f $file ] || echo \"$file $(cat $file)\"; done"
+            "cd {directory} 2>/dev/null && grep -s -d skip '' *"
         ))?;
         Ok(output
             .text()
             .lines()
-            .filter_map(|line| line.split_once(' '))
+            .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_string(), value.trim().to_string()))
             .collect())
+    }
+
+    /// Its state; `None` when there is no such offer.
+    fn state(&self) -> Result<Option<String>> {
+        let file = self.link.path(&format!("offers/{}/state", self.address));
+        Ok(self.link.host.try_read(&file)?.ok())
     }
 
     /// Waits for the offer to be in a state.
@@ -215,9 +223,14 @@ impl Offer<'_> {
     pub fn wait_state(&self, state: &str, limit: Duration) -> Result<BTreeMap<String, String>> {
         let what = format!("offer {} to be {state}", self.address);
         until(&what, limit, || {
-            let values = self.values()?;
-            Ok(match values.get("state") {
-                Some(seen) if seen == state => Seen::Yes(values),
+            Ok(match self.state()? {
+                // All values cost a command, and the state may be another one by then.
+                Some(seen) if seen == state => match self.values()? {
+                    values if values.get("state").is_some_and(|now| now == state) => {
+                        Seen::Yes(values)
+                    }
+                    values => Seen::NotYet(format!("it is {:?}", values.get("state"))),
+                },
                 Some(seen) => Seen::NotYet(format!("it is {seen}")),
                 None => Seen::NotYet("there is no such offer".into()),
             })
@@ -233,7 +246,7 @@ impl Offer<'_> {
     pub fn wait_gone(&self, limit: Duration) -> Result<()> {
         let what = format!("offer {} to be gone", self.address);
         until(&what, limit, || {
-            Ok(match self.values()?.get("state") {
+            Ok(match self.state()? {
                 None => Seen::Yes(()),
                 Some(seen) => Seen::NotYet(format!("it is {seen}")),
             })

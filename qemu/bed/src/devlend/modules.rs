@@ -56,6 +56,14 @@ impl Host {
         modules
     }
 
+    /// The PCI address of the host's NTB, if it has just one.
+    pub(crate) fn only_ntb(&self) -> Option<String> {
+        match &*self.ntbs {
+            [address] => Some(address.clone()),
+            _ => None,
+        }
+    }
+
     /// Loads the drivers of the host's NTBs.
     ///
     /// # Errors
@@ -74,7 +82,33 @@ impl Host {
         self.insert(&["devlend_ntb"])
     }
 
+    /// Loads one of the kernel's own modules, unless it is loaded.
+    ///
+    /// # Errors
+    ///
+    /// It is missing or does not load.
+    pub fn modprobe(&self, module: &str) -> Result<()> {
+        if self.is_loaded(module)? {
+            return Ok(());
+        }
+        self.sh_ok(&format!("modprobe {module}")).map(drop)
+    }
+
+    fn is_loaded(&self, module: &str) -> Result<bool> {
+        let state = self.try_read(&format!("/sys/module/{module}/initstate"))?;
+        Ok(state.is_ok_and(|state| state == "live"))
+    }
+
     fn insert(&self, modules: &[&str]) -> Result<()> {
+        let mut all = self.ntb_drivers();
+        all.extend(modules);
+        let mut missing = false;
+        for module in all {
+            missing |= !self.is_loaded(module)?;
+        }
+        if !missing {
+            return Ok(());
+        }
         let words = modules.join(" ");
         // In one command: a command costs more than loading a module.
         let drivers = modprobe(&self.ntb_drivers());

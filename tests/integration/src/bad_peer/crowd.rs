@@ -39,8 +39,8 @@ pub fn options() -> Result<Options> {
 /// The honest one goes on using what it has, and gets back what it has written.
 pub fn beside_an_honest_one(bed: &Bed) -> Result<()> {
     let (left, middle, right) = (bed.host("left")?, bed.host("middle")?, bed.host("right")?);
-    middle.sh_ok("modprobe nvme")?;
-    left.sh_ok("modprobe nvme")?;
+    middle.modprobe("nvme")?;
+    left.modprobe("nvme")?;
     let lending = Lender(middle);
     for device in [NVME, SECOND] {
         middle.wait_nvme(device, LIMIT)?;
@@ -88,7 +88,7 @@ pub fn beside_an_honest_one(bed: &Bed) -> Result<()> {
         Ok(if left.sh("[ -e /tmp/ended ]")?.ok() {
             Seen::Yes(())
         } else {
-            Seen::NotYet(left.sh_ok("cat /tmp/loop.out")?)
+            Seen::NotYet(left.read("/tmp/loop.out")?)
         })
     })?;
     let log = middle.dmesg()?;
@@ -101,7 +101,7 @@ pub fn beside_an_honest_one(bed: &Bed) -> Result<()> {
 
     // An honest one in the bad one's place borrows the second.
     bad.leave()?;
-    right.sh_ok("modprobe nvme")?;
+    right.modprobe("nvme")?;
     right.load(Role::Borrower)?;
     let at_right = bed.link_at("right", SIDE)?;
     at_right.wait_state("up", LIMIT)?;
@@ -130,10 +130,7 @@ fn wait_rounds(host: &Host, more: u64) -> Result<()> {
         Ok(if now >= before + more {
             Seen::Yes(())
         } else {
-            Seen::NotYet(format!(
-                "{now} rounds; {}",
-                host.sh_ok("cat /tmp/loop.out")?
-            ))
+            Seen::NotYet(format!("{now} rounds; {}", host.read("/tmp/loop.out")?))
         })
     })
 }

@@ -72,7 +72,7 @@ pub fn is_from_the_future(bed: &Bed) -> Result<()> {
 /// Two hosts without a common version say so, and nothing else.
 pub fn has_no_common_version(bed: &Bed) -> Result<()> {
     let (lender, borrower) = (bed.host("lender")?, bed.host("borrower")?);
-    borrower.sh_ok("modprobe nvme")?;
+    borrower.modprobe("nvme")?;
     let bad = Bad::new(lender, NTB)?.with("--min 2 --max 9");
     let honest = Honest::new(borrower, Role::Borrower)?;
     bad.start("lender honest")?;

@@ -16,9 +16,7 @@ use crate::pair::Pair;
 const COMMAND: &str = "{ \
     awk '$1 ~ /^(devlend|ntb|switchtec|nvme)/ { print \"module \" $1 \" used \" $3 }' /proc/modules; \
     find /sys/kernel/devlend; \
-    for device in /sys/bus/pci/devices/*; do \
-        driver=$(readlink $device/driver); echo \"device ${device##*/} driver ${driver##*/}\"; \
-    done; \
+    cd /sys/bus/pci/devices && grep -H -E '^(PCI_SLOT_NAME|DRIVER)=' */uevent; \
     sed -nE '/devlend|ntb|nvme|[1-9a-f][0-9a-f]{4}:/s/.* : /claimed by /p' /proc/iomem | sort | uniq -c; \
     } | sed -E 's/1[0-9a-f]{4}:00:00/borrowed/'";
 
