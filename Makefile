@@ -64,9 +64,13 @@ play: env modules tools ## Start the two hosts and leave them running (LENDER_AR
 stop: ## End what 'make play' started
 	@$(bed) down
 
+# Tests by parts of their names, for `make test` and `make test-sanitize`; whether to show where the time went.
+TESTS ?=
+export TIMES
+
 .PHONY: test
-test: env ## Run all tests: format, lints, unit and property tests, the tests in the hosts
-	@tests/run
+test: ## Run all tests: format, lints, unit and property tests, the tests in the hosts (TESTS=, TIMES=1)
+	@tests/run $(TESTS)
 
 .PHONY: test-faults
 test-faults: env modules tools ## Break things under a borrowed disk in use, again and again (SEED=, FAULTS=200, FROM=1, NTB=)
@@ -105,12 +109,11 @@ bench-tools: env modules tools
 	$(cargo) rustc --release -p devlend-bench --bin spin -- -C target-feature=+crt-static
 
 .PHONY: check
-check: env ## Format and lints only
+check: ## Format, lints, and the unit tests of the crates that differ from main
 	@tests/run check
 
-# How often `make test-cycles` lends, borrows and returns; tests by name.
+# How often `make test-cycles` lends, borrows and returns.
 CYCLES ?= 1000
-TESTS ?=
 
 .PHONY: test-sanitize
 test-sanitize: test-cycles ## CYCLES=1000 leases, then the tests in the hosts on a kernel with KASAN and kmemleak (TESTS=)
