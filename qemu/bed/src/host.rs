@@ -464,8 +464,8 @@ impl Host {
 
 /// The errno that the last words of a program's complaint stand for: "bash: line 1: printf: write error: Invalid argument".
 fn errno_of(complaint: &str) -> Option<Errno> {
-    /// The largest there is (asm-generic/errno.h), and some room.
-    const LAST: i32 = 200;
+    /// The largest that the kernel has (include/linux/errno.h), and some room.
+    const LAST: i32 = 600;
     let words = complaint.rsplit(": ").next()?.trim();
     (1..=LAST)
         .find(|errno| {
