@@ -97,8 +97,7 @@ impl Environment {
         config.lines().any(|line| line == yes)
     }
 
-    /// The kernel's image, from the top of its tree: not the compressed one where the kernel can be entered without, since unpacking
-    /// it takes an emulated processor longer than the rest of its boot's first second.
+    /// The kernel's image, from the top of its tree: not the compressed one where the kernel can be entered without.
     pub(crate) fn kernel_image(&self) -> &'static str {
         if self.kernel_has("CONFIG_PVH") {
             "vmlinux"

@@ -226,8 +226,7 @@ pub struct Options {
     /// The flavour of the kernel, of those in `qemu/kernel`; the one of the environment (`DEVLEND_KERNEL`) by default.
     #[serde(default)]
     pub kernel: Option<String>,
-    /// The processor of this machine that all of the bed runs on; anywhere by default. One bed is quicker with all processors, several
-    /// at once are quicker with one each: threads on one processor hand over to each other without waking another.
+    /// The processor of this machine that all of the bed runs on; anywhere by default.
     #[serde(default)]
     pub processor: Option<usize>,
     /// QEMU's accelerator. Software emulation by default: KVM is not usable everywhere it seems to exist.

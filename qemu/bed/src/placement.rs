@@ -105,7 +105,7 @@ pub fn processors() -> Result<Vec<usize>> {
     Ok(processors.collect())
 }
 
-fn set(processors: &[usize]) -> Result<CpuSet> {
+pub(crate) fn set(processors: &[usize]) -> Result<CpuSet> {
     let mut set = CpuSet::new();
     for processor in processors {
         set.set(*processor)?;

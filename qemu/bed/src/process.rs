@@ -12,11 +12,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::sched::{sched_setaffinity, CpuSet};
+use nix::sched::sched_setaffinity;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
 use crate::ending;
+use crate::placement;
 use crate::wait::{until, Seen};
 
 /// A process of the bed, running or not.
@@ -71,8 +72,7 @@ impl Process {
             .with_context(|| format!("starting {}", program.display()))?;
         if let Some(processor) = self.processor {
             // What it starts from now on, threads too, runs where it does.
-            let mut processors = CpuSet::new();
-            processors.set(processor)?;
+            let processors = placement::set(&[processor])?;
             sched_setaffinity(Pid::from_raw(i32::try_from(child.id())?), &processors)
                 .with_context(|| format!("putting a process on processor {processor}"))?;
         }

@@ -47,7 +47,7 @@ use libtest_mimic::Arguments;
 use runner::{Case, Runner};
 
 /// Tests at once, each with hosts of its own, on a processor of their own: a pair keeps one busy, and what crosses the bridge is handed
-/// from process to process, which takes many times as long if another test's hosts have the processor. `--test-threads` says otherwise.
+/// from process to process by threads that have to wait if another test's hosts have the processor. `--test-threads` says otherwise.
 const AT_ONCE: usize = 2;
 
 fn main() -> ExitCode {

@@ -9,8 +9,8 @@ const DEBUG: &str = "debug";
 /// The kernel without.
 const LIGHT: &str = "light";
 
-/// Tests that run under the lock validator, by how their names begin: all that it has seen of devlend's locks in a run with every
-/// test there it has seen in these (`tests/lockdep` compares two runs).
+/// Tests that run under the lock validator, by how their names begin: a cover, computed from a run with every test there, of what it
+/// has seen of devlend's locks. `tests/lockdep` compares two runs; that of a run with this list was not made yet.
 const UNDER_LOCKDEP: &[&str] = &[
     // In the usual hosts.
     "auto::after_the_lender_was_unloaded",
