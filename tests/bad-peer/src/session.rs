@@ -24,7 +24,7 @@ use crate::ntb::{Ntb, Words, HANDSHAKE, REQUEST};
 /// How long anything may take that the host has to do.
 pub const LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks at memory.
-const POLL: Duration = Duration::from_micros(200);
+const POLL: Duration = Duration::from_millis(2);
 /// Between two beats, and what they promise.
 const BEAT: Duration = Duration::from_millis(500);
 /// A host that takes nothing off its ring for so long may have gone.

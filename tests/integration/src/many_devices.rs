@@ -179,7 +179,7 @@ fn fio(disks: &str, depth: u32, seconds: u32) -> String {
         format!("--time_based --runtime={seconds}")
     };
     format!(
-        "cd /tmp && fio --name=many --filename={disks} --rw=randrw --bs=16k --size=64m --io_size=32m --direct=1 \
+        "cd /tmp && fio --name=many --filename={disks} --rw=randrw --bs=16k --size=64m --io_size=8m --direct=1 \
          --ioengine=libaio --iodepth={depth} --verify=crc32c --verify_fatal=1 --verify_backlog=64 --allow_file_create=0 {time}"
     )
 }
@@ -219,7 +219,7 @@ fn both_ways(bed: &Bed) -> Result<()> {
             .map(|(link, disk)| {
                 scope.spawn(move || {
                     let host = link.host();
-                    let output = host.sh_within(Duration::from_secs(240), &fio(disk, 8, 15))?;
+                    let output = host.sh_within(Duration::from_secs(240), &fio(disk, 8, 5))?;
                     ensure!(
                         output.ok(),
                         "fio on the {}: {}{}",

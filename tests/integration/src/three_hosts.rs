@@ -103,9 +103,9 @@ pub fn end(link: &Link<'_>, lender: &Host, address: &str) -> Result<()> {
 /// A command that fills a disk's first megabytes with a word and reads them back past the cache.
 pub fn fill(disk: &str, word: &str) -> String {
     format!(
-        "yes {word} | head -c 4194304 >/tmp/{word} && \
+        "yes {word} | head -c 1048576 >/tmp/{word} && \
          dd if=/tmp/{word} of={disk} bs=64k oflag=direct status=none && \
-         dd if={disk} bs=64k count=64 iflag=direct status=none | cmp - /tmp/{word}"
+         dd if={disk} bs=64k count=16 iflag=direct status=none | cmp - /tmp/{word}"
     )
 }
 
@@ -113,7 +113,7 @@ pub fn fill(disk: &str, word: &str) -> String {
 fn holds(host: &Host, word: &str) -> Result<()> {
     let disk = host.wait_nvme(NVME, LIMIT)?;
     host.sh_ok(&format!(
-        "yes {word} | head -c 4194304 >/tmp/seen && dd if={disk} bs=64k count=64 iflag=direct status=none | cmp - /tmp/seen"
+        "yes {word} | head -c 1048576 >/tmp/seen && dd if={disk} bs=64k count=16 iflag=direct status=none | cmp - /tmp/seen"
     ))
     .map(drop)
 }
@@ -137,13 +137,13 @@ fn one_lender_two_borrowers(bed: &Bed) -> Result<()> {
 
     // The right one reads all the time: while the left one writes, and after it has died.
     row.right.sh_ok(&format!(
-        "(while dd if={right_disk} of=/dev/null bs=16k count=64 iflag=direct; do :; done; touch /tmp/ended) >/dev/null 2>&1 &"
+        "(while dd if={right_disk} of=/dev/null bs=16k count=16 iflag=direct; do :; done; touch /tmp/ended) >/dev/null 2>&1 &"
     ))?;
     row.left.sh_ok(&fill(&left_disk, "left"))?;
     row.left.kill()?;
     Lender(row.middle).wait_state(NVME, "offered", LIMIT)?;
     row.right.sh_ok(&format!(
-        "[ ! -e /tmp/ended ] && dd if={right_disk} of=/dev/null bs=16k count=64 iflag=direct status=none"
+        "[ ! -e /tmp/ended ] && dd if={right_disk} of=/dev/null bs=16k count=16 iflag=direct status=none"
     ))?;
     ensure!(Lender(row.middle).value(SECOND, "state")? == "lent");
     ensure!(row.at_right.value("state")? == "up");
@@ -173,13 +173,13 @@ fn one_borrower_two_lenders(bed: &Bed) -> Result<()> {
     row.middle
         .sh_ok(&format!("({left}) & one=$!; ({right}) && wait $one"))?;
     row.middle.sh_ok(&format!(
-        "dd if={left_disk} of={right_disk} bs=64k count=64 iflag=direct oflag=direct status=none"
+        "dd if={left_disk} of={right_disk} bs=64k count=16 iflag=direct oflag=direct status=none"
     ))?;
 
     // One lender's end leaves the other's device alone.
     end(&row.to_left, row.left, NVME)?;
     row.middle.sh_ok(&format!(
-        "dd if={right_disk} of=/dev/null bs=64k count=64 iflag=direct status=none"
+        "dd if={right_disk} of=/dev/null bs=64k count=16 iflag=direct status=none"
     ))?;
     end(&row.to_right, row.right, NVME)?;
     holds(row.left, "left")?;
@@ -197,7 +197,7 @@ fn a_host_lends_and_borrows(bed: &Bed) -> Result<()> {
     let (_, from_right) = borrow(&row.to_right, NVME)?;
     let (_, from_left) = borrow(&row.to_left, NVME)?;
     row.left.sh_ok(&format!(
-        "(until [ -e /tmp/stop ]; do dd if={at_left} of=/dev/null bs=16k count=64 iflag=direct || exit; done; \
+        "(until [ -e /tmp/stop ]; do dd if={at_left} of=/dev/null bs=16k count=16 iflag=direct || exit; done; \
           touch /tmp/stopped) >/dev/null 2>&1 &"
     ))?;
     row.middle.sh_ok(&fill(&from_right, "east"))?;

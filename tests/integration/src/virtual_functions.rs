@@ -13,12 +13,11 @@ use devlend_bed::devlend::Lender;
 use devlend_bed::{Bed, Errno, Host, Options};
 
 use crate::cases;
-use crate::job::Job;
 use crate::pair::{finally, logged, options, refused, Pair};
 use crate::runner::Case;
 use crate::three_hosts::{self, Row};
 
-use card::{send, Card, PHYSICAL_0, PHYSICAL_1, SERVE};
+use card::{Card, Traffic, PHYSICAL_0, PHYSICAL_1, SERVE};
 use physical::Physical;
 
 pub const CASES: &[Case] = cases![
@@ -105,11 +104,7 @@ fn with_card(pair: &Pair<'_>, physical: &Physical<'_>) -> Result<()> {
     ensure!(physical.enabled()? == "2");
 
     // One is reset and then lost; the other goes on.
-    let job = Job::start(
-        pair.borrower,
-        "traffic",
-        &format!("for i in 1 2 3 4 5 6; do {}; done", send(PHYSICAL_1)),
-    )?;
+    let traffic = Traffic::start(pair.borrower, PHYSICAL_1)?;
     pair.borrower.write(
         &format!("/sys/bus/pci/devices/{}/reset", first.address),
         "1",
@@ -119,12 +114,7 @@ fn with_card(pair: &Pair<'_>, physical: &Physical<'_>) -> Result<()> {
         bail!("taking one back gave {errno}");
     }
     pair.wait_left(&first.address, LIMIT)?;
-    let (status, output) = job.end(3 * LIMIT)?;
-    let lines: Vec<&str> = output.lines().collect();
-    ensure!(
-        status == 0 && lines.len() == 12 && lines.chunks(2).all(|pair| pair[0] == pair[1]),
-        "the other one was disturbed: {output}"
-    );
+    traffic.end(pair.borrower)?;
     second.check(PHYSICAL_1)?;
     refused(
         physical.try_disable()?,
@@ -211,15 +201,10 @@ fn of_a_network_card_to_two_borrowers(bed: &Bed) -> Result<()> {
     right.check(PHYSICAL_0)?;
     left.check("10.9.0.3")?;
 
-    let job = Job::start(
-        row.right,
-        "traffic",
-        &format!("for i in 1 2 3 4; do {}; done", send(PHYSICAL_0)),
-    )?;
+    let traffic = Traffic::start(row.right, PHYSICAL_0)?;
     row.left.kill()?;
     Lender(row.middle).wait_state(&functions[0], "offered", LIMIT)?;
-    let (status, output) = job.end(3 * LIMIT)?;
-    ensure!(status == 0, "the right one was disturbed: {output}");
+    traffic.end(row.right)?;
     right.check(PHYSICAL_0)?;
     refused(
         physical.try_disable()?,

@@ -13,7 +13,7 @@ use crate::pair::finally;
 /// Addresses of the lender and the borrower.
 const ADDRESSES: [&str; 2] = ["10.28.0.1", "10.28.0.2"];
 /// What is sent over TCP, in bytes.
-const SENT: usize = 2 << 20;
+const SENT: usize = 512 << 10;
 /// Takes one connection and prints what comes.
 const LISTEN: &str = "perl -MIO::Socket::INET -e '\
     my $server = IO::Socket::INET->new(LocalPort => 5000, Listen => 1, ReuseAddr => 1) or die; \

@@ -8,6 +8,7 @@ use devlend_bed::{until, Host, Seen};
 
 use super::physical::Physical;
 use super::LIMIT;
+use crate::job::Job;
 
 /// The physical function in the networks of the virtual ones.
 pub const PHYSICAL_0: &str = "10.9.0.1";
@@ -78,7 +79,7 @@ impl<'a> Card<'a> {
         })
     }
 
-    /// Sends two megabytes; what arrives must be what was sent, and the answer must have come this way.
+    /// Sends [more than the card's rings hold](send); what arrives must be what was sent, and the answer must have come this way.
     pub fn check(&self, ip: &str) -> Result<()> {
         self.reach(ip)?;
         let before = self.received()?;
@@ -95,10 +96,40 @@ impl<'a> Card<'a> {
     }
 }
 
-/// A command that sends two megabytes and prints their sum, then what the other end says it is.
+/// A command that sends data and prints their sum, then what the other end says it is.
+///
+/// More than the rings of the card and of its functions hold: 256 buffers (`IGB_DEFAULT_TXD`, `IGBVF_DEFAULT_TXD`) of 1,500 bytes.
 pub fn send(ip: &str) -> String {
     format!(
-        "head -c 2000000 /dev/urandom >/tmp/{ip} && sha256sum </tmp/{ip} && \
+        "head -c 600000 /dev/urandom >/tmp/{ip} && sha256sum </tmp/{ip} && \
          timeout 60 socat -t 30 - TCP:{ip}:5000 </tmp/{ip}"
     )
+}
+
+/// Traffic without an end that is under way until it [is enough](Traffic::end).
+pub struct Traffic<'a>(Job<'a>);
+
+impl<'a> Traffic<'a> {
+    /// Starts to [send] again and again.
+    pub fn start(host: &'a Host, ip: &str) -> Result<Self> {
+        let send = send(ip);
+        // Once more after the end is wanted: whatever happened before must have disturbed nothing that stays.
+        let command =
+            format!("{{ rm -f enough; until [ -e enough ]; do {send} || exit; done; {send}; }}");
+        Job::start(host, "traffic", &command).map(Self)
+    }
+
+    /// Ends it: all that was sent must have arrived.
+    pub fn end(self, host: &Host) -> Result<()> {
+        host.sh_ok("touch /tmp/enough")?;
+        let (status, output) = self.0.end(3 * LIMIT)?;
+        let lines: Vec<&str> = output.lines().collect();
+        ensure!(
+            status == 0
+                && lines.len() >= 4
+                && lines.chunks(2).all(|pair| pair.first() == pair.get(1)),
+            "it was disturbed: {output}"
+        );
+        Ok(())
+    }
 }
