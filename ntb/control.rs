@@ -57,7 +57,7 @@ impl OwnBlock {
 
     /// The bus address at which the NTB reaches the block.
     pub fn address(&self) -> u64 {
-        self.0.dma_handle()
+        bindings::series::dma_address(&self.0)
     }
 
     fn at(&self, offset: usize, length: usize) -> Option<*mut u8> {

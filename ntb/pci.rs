@@ -29,6 +29,10 @@ mod errors;
 mod intx;
 mod iov;
 
+pub use bindings::{
+    pci_device_table as device_table,
+    series::IdInfo, //
+};
 pub use errors::{
     handle_errors,
     ErrorHandlers, //
@@ -504,7 +508,7 @@ impl Mapping {
     /// `ENOMEM`: the device cannot address the range, or there is no room for it.
     pub fn new(device: &Device, address: u64, size: u64) -> Result<Self> {
         let size = usize::try_from(size)?;
-        let direction = bindings::dma_data_direction_DMA_BIDIRECTIONAL;
+        let direction = bindings::series::DMA_BIDIRECTIONAL;
 
         // SAFETY: `device` is valid and bound.
         let mapped = unsafe {
@@ -562,7 +566,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        let direction = bindings::dma_data_direction_DMA_BIDIRECTIONAL;
+        let direction = bindings::series::DMA_BIDIRECTIONAL;
 
         if self.is_fixed {
             // CAST: It was a `usize`.

@@ -316,8 +316,7 @@ impl Dir {
                             mode,
                             ..Default::default()
                         },
-                        show: file.show.and(Some(Node::<T>::show_callback)),
-                        store: file.store.and(Some(Node::<T>::store_callback)),
+                        ..Default::default()
                     },
                     context: context.clone(),
                     show: file.show,
@@ -325,9 +324,12 @@ impl Dir {
                 },
                 GFP_KERNEL,
             )?;
-            // SAFETY: The attribute is not registered yet, and the class is `'static`.
+            let show = node.show.and(Some(Node::<T>::show_callback as _));
+            let store = node.store.and(Some(Node::<T>::store_callback as _));
+            // SAFETY: The attribute is not registered yet, the class is `'static`, and the callbacks are those of its node's type.
             unsafe {
-                bindings::sysfs_attr_set_class(&raw mut node.attribute.attr, file.class.as_ptr())
+                bindings::sysfs_attr_set_class(&raw mut node.attribute.attr, file.class.as_ptr());
+                bindings::kobj_attribute_set(&raw mut node.attribute, show, store);
             };
             self.register(node)?;
         }

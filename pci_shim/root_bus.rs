@@ -31,7 +31,6 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        barrier::smp_mb,
         Arc,
         Mutex, //
     },
@@ -217,7 +216,7 @@ impl RootBus {
         self.bus.store(bus, Release);
 
         // Pairs with the barrier in `mark_gone`: either it finds the bus, or it is found out here.
-        smp_mb();
+        bindings::series::full_barrier();
         if self.bridge.is_gone() {
             self.mark_gone();
             return Err(ENODEV);
@@ -246,7 +245,7 @@ impl RootBus {
     /// in permanent failure. May sleep, but not for long.
     pub fn mark_gone(&self) {
         self.bridge.set_gone();
-        smp_mb();
+        bindings::series::full_barrier();
         self.disconnect();
     }
 

@@ -35,7 +35,10 @@ use kernel::{
     try_init, //
 };
 use ntb::{
-    pci::Assigned,
+    pci::{
+        Assigned,
+        IdInfo, //
+    },
     shown::Shown, //
 };
 
@@ -98,12 +101,10 @@ pub(crate) fn bind(device: &pci::Device, lending: Lending) -> Result {
     registry::lock().find(address).map(drop).ok_or(EBUSY)
 }
 
-kernel::pci_device_table!(
+ntb::pci::device_table!(
     TABLE,
-    MODULE_TABLE,
-    (),
     // No device has this class: we bind by `driver_override` alone.
-    [(DeviceId::from_class(0x00ff_ffff, 0xffff_ffff), ())]
+    [DeviceId::from_class(0x00ff_ffff, 0xffff_ffff)]
 );
 
 /// A bound device; what there is to know about it is in the registry.
@@ -124,7 +125,7 @@ impl pci::Driver for LenderDriver {
 
     fn probe<'bound>(
         device: &'bound pci::Device<Core<'_>>,
-        _info: &'bound Self::IdInfo,
+        _info: IdInfo<'bound, Self::IdInfo>,
     ) -> impl PinInit<Self, Error> + 'bound {
         // The offer is made when there is memory for what is initialised: nothing can fail after it.
         try_init!(Self {

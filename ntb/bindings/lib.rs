@@ -13,7 +13,6 @@
     non_snake_case,
     improper_ctypes,
     unreachable_pub,
-    unnecessary_transmutes,
     unsafe_op_in_unsafe_fn,
     clippy::undocumented_unsafe_blocks,
     clippy::as_underscore,
@@ -21,6 +20,7 @@
     clippy::ptr_as_ptr,
     clippy::ref_as_ptr
 )]
+#![cfg_attr(CONFIG_RUSTC_HAS_UNNECESSARY_TRANSMUTES, allow(unnecessary_transmutes))]
 
 mod raw {
     pub use super::helpers::*;
@@ -46,3 +46,5 @@ mod helpers {
 }
 
 pub use raw::*;
+
+pub mod series;

@@ -111,8 +111,8 @@ unsafe extern "C" fn handle<T: IntxHandler>(
 ) -> bindings::irqreturn_t {
     // SAFETY: By the safety requirements this is the handler of an `IntxLine`, which exists.
     if unsafe { &*data.cast::<T>() }.handle() {
-        bindings::irqreturn_IRQ_HANDLED
+        bindings::series::IRQ_HANDLED
     } else {
-        bindings::irqreturn_IRQ_NONE
+        bindings::series::IRQ_NONE
     }
 }

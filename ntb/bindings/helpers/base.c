@@ -40,6 +40,18 @@ __rust_helper void rust_helper_sysfs_attr_set_class(struct attribute *attr, stru
 #endif
 }
 
+/* From Linux 7.3 on the two are in unions without a name. */
+__rust_helper void rust_helper_kobj_attribute_set(struct kobj_attribute *attr,
+						  ssize_t (*show)(struct kobject *kobj,
+								  struct kobj_attribute *attr, char *buf),
+						  ssize_t (*store)(struct kobject *kobj,
+								   struct kobj_attribute *attr,
+								   const char *buf, size_t count))
+{
+	attr->show = show;
+	attr->store = store;
+}
+
 __rust_helper int rust_helper_sysfs_create_attr(struct kobject *kobj, const struct attribute *attr)
 {
 	return sysfs_create_file(kobj, attr);
