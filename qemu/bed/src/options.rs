@@ -81,6 +81,8 @@ pub struct HostOptions {
     pub iommu: bool,
     /// Size in bytes of an NVMe disk (serial number `devlend` and the host's number from 0 on, at 0000:00:03.0), if it has one.
     pub nvme: Option<u64>,
+    /// Slots of 2 KiB in its kernel's bounce buffers.
+    pub bounce_slots: u32,
     /// More QEMU arguments, after the bed's own.
     pub args: Vec<String>,
     /// More words for the kernel's command line.
@@ -97,6 +99,8 @@ impl HostOptions {
             smp: 1,
             iommu: false,
             nvme: None,
+            // 8 MiB, where 64 MiB would be an eighth of its memory.
+            bounce_slots: 4096,
             args: Vec::new(),
             append: String::new(),
         }

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 
 use crate::host::{quoted, Host};
+use crate::qemu::COUNT_BOUNCED;
 use crate::wait::{until, Seen};
 
 impl Host {
@@ -119,8 +120,15 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// The host cannot be asked.
+    /// The host cannot be asked, or its kernel does not keep the second count: from Linux 7.3 on it does only if its command line asks
+    /// for that (kernel/dma/swiotlb.c), and would say 0 otherwise.
     pub fn bounced(&self) -> Result<Option<(u64, u64)>> {
+        let words = self.read("/proc/cmdline")?;
+        ensure!(
+            words.contains(COUNT_BOUNCED),
+            "the {} does not count what is bounced: no {COUNT_BOUNCED} in '{words}'",
+            self.name()
+        );
         // One slot of a bounce buffer (IO_TLB_SHIFT).
         const SLOT: u64 = 2048;
         let sum = |file: &str| -> Result<Option<u64>> {

@@ -17,8 +17,8 @@ use crate::options::{driver_parameters, HostOptions, Options};
 /// device, such as the NTB's window. QEMU's default of 4096 bytes cuts every transfer into pages.
 const BOUNCE: u64 = 16 << 20;
 
-/// Slots of 2 KiB in a guest's bounce buffers: 8 MiB, where 64 MiB would be an eighth of its memory.
-const BOUNCE_SLOTS: u32 = 4096;
+/// What has to follow the number of slots for a kernel to count how many are in use at most; Linux 7.2 counts without.
+pub(crate) const COUNT_BOUNCED: &str = ",track_hiwater";
 
 /// What the command line needs to know beyond the options.
 pub(crate) struct Place<'a> {
@@ -154,8 +154,8 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
 fn kernel_words(options: &Options, host: &HostOptions) -> String {
     let mut words = format!(
         "console=ttyS0 root=/dev/vda ro init=/usr/sbin/init devlend.host={} log_buf_len=4M loglevel=7 no5lvl \
-         swiotlb={BOUNCE_SLOTS}",
-        host.name
+         swiotlb={}{COUNT_BOUNCED}",
+        host.name, host.bounce_slots
     );
     if options.network {
         words += &format!(" devlend.network={}", network::names(options));
@@ -201,7 +201,7 @@ mod tests {
         mark: "devlend-1-lender",
         ram: "/dev/shm/r",
         image: "guest.img",
-        modules: "target/modules",
+        modules: "target/modules/7.2-debug",
         kernel: "vmlinux",
     };
 

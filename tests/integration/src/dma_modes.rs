@@ -110,7 +110,7 @@ fn high_memory() -> Result<Options> {
     let mut options = options_with(Family::Amd)?;
     let borrower = options.host_mut("borrower")?;
     borrower.memory = 3 << 30;
-    borrower.append += " swiotlb=512";
+    borrower.bounce_slots = 512;
     let lender = options.host_mut("lender")?;
     lender.args.extend(
         [
