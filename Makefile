@@ -9,22 +9,27 @@ SHELL := /bin/bash
 
 # A kernel build tree >= 7.2 with Rust and NTB; without it the test bed's own, inside its tools root.
 KDIR ?=
-# Where modules are built: qemu/env/lib.sh says.
-MODULES_OUT := $(shell . qemu/env/lib.sh && echo $$MODULES_OUT)
-# Warnings are errors in our modules, as in CI.
-W ?= e
 # More QEMU arguments for the hosts of `make play`.
 export LENDER_ARGS BORROWER_ARGS
 # The hardware family of the emulated NTB.
 NTB ?=
 
+# Modules for each kernel are built in a directory of their own.
 ifeq ($(KDIR),)
+# qemu/env/lib.sh says where.
+MODULES_OUT := $(shell . qemu/env/lib.sh && echo $$MODULES_OUT)
 kbuild = qemu/env/enter make --no-print-directory -C /linux LLVM=1 W=$(W) M=/src MO=/src/$(1)
 needs-kernel := env
+# Warnings are errors here, as in CI; not where somebody builds for a kernel and a compiler that we have not seen.
+W ?= e
 else
-kbuild = $(MAKE) --no-print-directory -C $(KDIR) LLVM=1 W=$(W) M=$(CURDIR) MO=$(CURDIR)/$(1)
-needs-kernel :=
+MODULES_OUT = target/modules/$(shell cat $(KDIR)/include/config/kernel.release 2>/dev/null)
+kbuild = $(MAKE) --no-print-directory -C $(KDIR) $(call llvm,$(KDIR)) W=$(W) M=$(CURDIR) MO=$(CURDIR)/$(1)
+needs-kernel := check-kernel
+W ?=
 endif
+# A kernel's modules are built with what it was built with.
+llvm = $(shell grep -sqx CONFIG_CC_IS_CLANG=y $(1)/.config && echo LLVM=1)
 cargo := cargo
 bed := target/release/bed
 bench := target/release/bench
@@ -36,6 +41,10 @@ help:
 .PHONY: env
 env: ## Make the environment: tools, test kernel, guest image (in ~/.cache/devlend)
 	@qemu/env/setup
+
+.PHONY: check-kernel
+check-kernel:
+	@RUSTC='$(RUSTC)' KBUILD_EXTRA_SYMBOLS='$(KBUILD_EXTRA_SYMBOLS)' packaging/check-kernel $(KDIR)
 
 .PHONY: modules
 modules: $(needs-kernel) ## Build the kernel modules (KDIR=... for another kernel build tree)
@@ -131,9 +140,30 @@ ntb-selftest: env tools ## Run the kernel's own NTB test script, unmodified (NTB
 	@$(bed) ntb-selftest --ntb $(or $(NTB),all) $(if $(LOOP),--loop)
 
 .PHONY: install
-install: ## Install the modules for the kernel in KDIR
-	@[ -n "$(KDIR)" ] || { echo "error: say for which kernel: make install KDIR=/lib/modules/\$$(uname -r)/build" >&2; exit 1; }
+install: ## Build the modules for the kernel in KDIR, and install them
+	@[ -n "$(KDIR)" ] || { echo "error: say for which kernel: make install KDIR=/lib/modules/\$$(uname -r)/build" >&2; exit 2; }
+	$(MAKE) --no-print-directory modules
 	$(call kbuild,$(MODULES_OUT)) modules_install
+
+# The version of the package.
+VERSION := 0.1.0
+
+.PHONY: deb
+deb: ## Make the package devlend-dkms, which builds the modules for each kernel of Debian's that is installed
+	@for program in dpkg-buildpackage dh dh_dkms; do
+	    command -v $$program >/dev/null || { echo "error: no $$program: apt install dpkg-dev debhelper dh-dkms" >&2; exit 2; }
+	done
+	rm -rf target/deb
+	mkdir -p target/deb/devlend
+	git ls-files Kbuild LICENSE ntb pci_shim drivers packaging | xargs cp --parents -t target/deb/devlend
+	mv target/deb/devlend/packaging/debian target/deb/devlend/debian
+	rm -r target/deb/devlend/packaging/{Cargo.toml,src,tests}
+	printf 'devlend ($(VERSION)) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- The devlend authors <devlend@example.org>  %s\n' \
+	    "$$(git log -1 --format=%cd --date=rfc2822)" >target/deb/devlend/debian/changelog
+	# Nothing is compiled, so no build-essential is asked for (-d).
+	cd target/deb/devlend
+	dpkg-buildpackage -us -uc -b -d
+	ls -l ../*.deb
 
 .PHONY: clean
 clean: ## Remove what was built here; the environment's cache stays

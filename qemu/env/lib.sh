@@ -27,8 +27,7 @@ KERNEL_TREE=$CACHE/linux-$KERNEL_FLAVOUR-$KERNEL_KEY
 GUEST_IMAGE=$CACHE/guest-$GUEST_KEY.img
 LOGS=$CACHE/logs
 # Where our modules for that kernel are built, from the top of the checkout; the bed's hosts see it as /devlend.
-MODULES_OUT=target/modules
-[ "$KERNEL_FLAVOUR" = debug ] || MODULES_OUT=target/modules-$KERNEL_FLAVOUR
+MODULES_OUT=target/modules/$LINUX_SERIES-$KERNEL_FLAVOUR
 # Sockets, consoles and disks of a running bed: a short path (a UNIX socket's has at most 107 bytes), one a checkout.
 RUN_DIR=${DEVLEND_RUN:-${TMPDIR:-/tmp}/devlend-$(printf %s "$TOP" | sha256sum | cut -c1-8)}
 
