@@ -324,12 +324,14 @@ impl Dir {
                 },
                 GFP_KERNEL,
             )?;
-            let show = node.show.and(Some(Node::<T>::show_callback as _));
-            let store = node.store.and(Some(Node::<T>::store_callback as _));
             // SAFETY: The attribute is not registered yet, the class is `'static`, and the callbacks are those of its node's type.
             unsafe {
                 bindings::sysfs_attr_set_class(&raw mut node.attribute.attr, file.class.as_ptr());
-                bindings::kobj_attribute_set(&raw mut node.attribute, show, store);
+                bindings::kobj_attribute_set(
+                    &raw mut node.attribute,
+                    node.show.and(Some(Node::<T>::show_callback)),
+                    node.store.and(Some(Node::<T>::store_callback)),
+                );
             };
             self.register(node)?;
         }
