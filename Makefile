@@ -14,11 +14,20 @@ export LENDER_ARGS BORROWER_ARGS
 # The hardware family of the emulated NTB.
 NTB ?=
 
+# `stock` is the kernel that Debian built; others are in qemu/kernel.
+KERNEL ?=
+ifneq ($(KERNEL),)
+export DEVLEND_KERNEL := $(KERNEL)
+endif
+
 # Modules for each kernel are built in a directory of their own.
 ifeq ($(KDIR),)
 # qemu/env/lib.sh says where.
-MODULES_OUT := $(shell . qemu/env/lib.sh && echo $$MODULES_OUT)
-kbuild = qemu/env/enter make --no-print-directory -C /linux LLVM=1 W=$(W) M=/src MO=/src/$(1)
+environment = $(shell export DEVLEND_KERNEL='$(DEVLEND_KERNEL)' && . qemu/env/lib.sh && echo $$$(1))
+MODULES_OUT = $(call environment,MODULES_OUT)
+kernel-tree = $(call environment,KERNEL_TREE)
+kbuild = qemu/env/enter make --no-print-directory -C /linux $(call llvm,$(kernel-tree)) W=$(W) M=/src MO=/src/$(1) \
+	$(if $(wildcard $(kernel-tree)/ntb/Module.symvers),KBUILD_EXTRA_SYMBOLS=/linux/ntb/Module.symvers)
 needs-kernel := env
 # Warnings are errors here, as in CI; not where somebody builds for a kernel and a compiler that we have not seen.
 W ?= e
@@ -61,7 +70,7 @@ tools: ## Build the host-side programs: ntb-emu, bed, and what runs in the guest
 	$(cargo) rustc --release -p bad-peer -- -C target-feature=+crt-static
 
 .PHONY: demo
-demo: env modules tools ## Lend an NVMe disk from one host to another, use it, give it back; ends with a report (NTB=)
+demo: env modules tools ## Lend an NVMe disk from one host to another, use it, give it back; ends with a report (NTB=, KERNEL=stock)
 	@$(bed) demo $(if $(NTB),--ntb $(NTB))
 
 .PHONY: play

@@ -16,18 +16,27 @@ key_of() { cat "$@" | sha256sum | cut -c1-12; }
 
 packages() { grep -v '^#' "$ENV_DIR/packages.$1" | paste -sd,; }
 
-ROOT_KEY=$(key_of "$ENV_DIR/series" "$ENV_DIR/packages.tools" "$ENV_DIR/stage-tools")
-# `debug`, or another of qemu/kernel/*.config.
+# `debug`, or another of qemu/kernel/*.config; or `stock`, the kernel that Debian built, with a root of its own: it needs Debian's own
+# compilers, where the others are built with those of backports.
 KERNEL_FLAVOUR=${DEVLEND_KERNEL:-debug}
-KERNEL_KEY=$( { echo "$ROOT_KEY $KERNEL_FLAVOUR"; cat "$ENV_DIR/stage-kernel" "$TOP"/qemu/kernel/common.config "$TOP/qemu/kernel/$KERNEL_FLAVOUR.config"; } | sha256sum | cut -c1-12)
 GUEST_KEY=$(key_of "$ENV_DIR/series" "$ENV_DIR/packages.guest" "$ENV_DIR/stage-guest" "$TOP"/qemu/guest/*)
-
-TOOLS_ROOT=$CACHE/tools-$ROOT_KEY
+if [ "$KERNEL_FLAVOUR" = stock ]; then
+    STAGES="stock-tools stock guest"
+    ROOT_KEY=$(key_of "$ENV_DIR"/{series,packages.stock,preferences,fetch-image,stage-stock-tools})
+    KERNEL_KEY=$(key_of <(echo "$ROOT_KEY") "$ENV_DIR/stage-stock" "$TOP/packaging/kernel-tree" "$TOP/qemu/kernel/initramfs")
+    TOOLS_ROOT=$CACHE/stock-tools-$ROOT_KEY
+    # Where our modules for that kernel are built, from the top of the checkout; the bed's hosts see it as /devlend.
+    MODULES_OUT=target/modules/stock
+else
+    STAGES="tools kernel guest"
+    ROOT_KEY=$(key_of "$ENV_DIR/series" "$ENV_DIR/packages.tools" "$ENV_DIR/stage-tools")
+    KERNEL_KEY=$( { echo "$ROOT_KEY $KERNEL_FLAVOUR"; cat "$ENV_DIR/stage-kernel" "$TOP"/qemu/kernel/common.config "$TOP/qemu/kernel/$KERNEL_FLAVOUR.config"; } | sha256sum | cut -c1-12)
+    TOOLS_ROOT=$CACHE/tools-$ROOT_KEY
+    MODULES_OUT=target/modules/$LINUX_SERIES-$KERNEL_FLAVOUR
+fi
 KERNEL_TREE=$CACHE/linux-$KERNEL_FLAVOUR-$KERNEL_KEY
 GUEST_IMAGE=$CACHE/guest-$GUEST_KEY.img
 LOGS=$CACHE/logs
-# Where our modules for that kernel are built, from the top of the checkout; the bed's hosts see it as /devlend.
-MODULES_OUT=target/modules/$LINUX_SERIES-$KERNEL_FLAVOUR
 # Sockets, consoles and disks of a running bed: a short path (a UNIX socket's has at most 107 bytes), one a checkout.
 RUN_DIR=${DEVLEND_RUN:-${TMPDIR:-/tmp}/devlend-$(printf %s "$TOP" | sha256sum | cut -c1-8)}
 

@@ -126,6 +126,7 @@ impl Bed {
                 image: &image,
                 modules: &environment.modules.display().to_string(),
                 kernel: environment.kernel_image(),
+                initramfs: environment.initramfs(),
             };
             let slots = options.slots(name);
             let mut qemu_args = vec!["qemu-system-x86_64".to_string()];

@@ -99,11 +99,20 @@ impl Environment {
 
     /// The kernel's image, from the top of its tree: not the compressed one where the kernel can be entered without.
     pub(crate) fn kernel_image(&self) -> &'static str {
-        if self.kernel_has("CONFIG_PVH") {
+        if self.initramfs().is_none() && self.kernel_has("CONFIG_PVH") {
             "vmlinux"
         } else {
             "arch/x86/boot/bzImage"
         }
+    }
+
+    /// The initramfs, from the top of the kernel's tree, where the kernel has the drivers for the guest image as modules.
+    pub(crate) fn initramfs(&self) -> Option<&'static str> {
+        const INITRAMFS: &str = "initrd.img";
+        self.kernel_tree
+            .join(INITRAMFS)
+            .exists()
+            .then_some(INITRAMFS)
     }
 
     /// The script that runs a command inside the tools root.

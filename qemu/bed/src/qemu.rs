@@ -32,6 +32,8 @@ pub(crate) struct Place<'a> {
     pub modules: &'a str,
     /// Where the kernel's image is, from the top of its tree.
     pub kernel: &'a str,
+    /// Where its initramfs is, if it needs one for the guest image.
+    pub initramfs: Option<&'a str>,
 }
 
 /// The arguments of `qemu-system-x86_64`.
@@ -72,6 +74,9 @@ pub(crate) fn args(options: &Options, host: &HostOptions, place: &Place<'_>) -> 
         format!("unix:/run/bed/{name}.qmp,server=on,wait=off"),
     );
     line.add("-kernel", format!("/linux/{}", place.kernel));
+    if let Some(initramfs) = place.initramfs {
+        line.add("-initrd", format!("/linux/{initramfs}"));
+    }
     line.add("-append", kernel_words(options, host));
 
     // An IOMMU covers the devices that come after it.
@@ -203,6 +208,7 @@ mod tests {
         image: "guest.img",
         modules: "target/modules/7.2-debug",
         kernel: "vmlinux",
+        initramfs: None,
     };
 
     fn position(args: &[String], part: &str) -> usize {
