@@ -25,7 +25,7 @@ const UNDER_LOCKDEP: &[&str] = &[
     "keepalive::a_device_that_is_lost_while_it_is_returned",
     "keys::the_right_one",
     "keys::revoked",
-    // Of the kernels only this one boots through its real-mode entry, and can wake up from S3.
+    // The light kernel, entered by PVH, was seen to start anew where it should have woken up from S3.
     "sleep::",
     "take_back::",
     "unplug::",

@@ -137,13 +137,13 @@ fn one_lender_two_borrowers(bed: &Bed) -> Result<()> {
 
     // The right one reads all the time: while the left one writes, and after it has died.
     row.right.sh_ok(&format!(
-        "(while dd if={right_disk} of=/dev/null bs=16k count=16 iflag=direct; do :; done; touch /tmp/ended) >/dev/null 2>&1 &"
+        "(while dd if={right_disk} of=/dev/null bs=16k count=64 iflag=direct; do :; done; touch /tmp/ended) >/dev/null 2>&1 &"
     ))?;
     row.left.sh_ok(&fill(&left_disk, "left"))?;
     row.left.kill()?;
     Lender(row.middle).wait_state(NVME, "offered", LIMIT)?;
     row.right.sh_ok(&format!(
-        "[ ! -e /tmp/ended ] && dd if={right_disk} of=/dev/null bs=16k count=16 iflag=direct status=none"
+        "[ ! -e /tmp/ended ] && dd if={right_disk} of=/dev/null bs=16k count=64 iflag=direct status=none"
     ))?;
     ensure!(Lender(row.middle).value(SECOND, "state")? == "lent");
     ensure!(row.at_right.value("state")? == "up");
@@ -197,7 +197,7 @@ fn a_host_lends_and_borrows(bed: &Bed) -> Result<()> {
     let (_, from_right) = borrow(&row.to_right, NVME)?;
     let (_, from_left) = borrow(&row.to_left, NVME)?;
     row.left.sh_ok(&format!(
-        "(until [ -e /tmp/stop ]; do dd if={at_left} of=/dev/null bs=16k count=16 iflag=direct || exit; done; \
+        "(until [ -e /tmp/stop ]; do dd if={at_left} of=/dev/null bs=16k count=64 iflag=direct || exit; done; \
           touch /tmp/stopped) >/dev/null 2>&1 &"
     ))?;
     row.middle.sh_ok(&fill(&from_right, "east"))?;

@@ -114,7 +114,7 @@ fn with_card(pair: &Pair<'_>, physical: &Physical<'_>) -> Result<()> {
         bail!("taking one back gave {errno}");
     }
     pair.wait_left(&first.address, LIMIT)?;
-    traffic.end(pair.borrower)?;
+    traffic.end()?;
     second.check(PHYSICAL_1)?;
     refused(
         physical.try_disable()?,
@@ -204,7 +204,7 @@ fn of_a_network_card_to_two_borrowers(bed: &Bed) -> Result<()> {
     let traffic = Traffic::start(row.right, PHYSICAL_0)?;
     row.left.kill()?;
     Lender(row.middle).wait_state(&functions[0], "offered", LIMIT)?;
-    traffic.end(row.right)?;
+    traffic.end()?;
     right.check(PHYSICAL_0)?;
     refused(
         physical.try_disable()?,

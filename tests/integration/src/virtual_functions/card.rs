@@ -107,7 +107,10 @@ pub fn send(ip: &str) -> String {
 }
 
 /// Traffic without an end that is under way until it [is enough](Traffic::end).
-pub struct Traffic<'a>(Job<'a>);
+pub struct Traffic<'a> {
+    host: &'a Host,
+    job: Job<'a>,
+}
 
 impl<'a> Traffic<'a> {
     /// Starts to [send] again and again.
@@ -116,13 +119,14 @@ impl<'a> Traffic<'a> {
         // Once more after the end is wanted: whatever happened before must have disturbed nothing that stays.
         let command =
             format!("{{ rm -f enough; until [ -e enough ]; do {send} || exit; done; {send}; }}");
-        Job::start(host, "traffic", &command).map(Self)
+        let job = Job::start(host, "traffic", &command)?;
+        Ok(Self { host, job })
     }
 
     /// Ends it: all that was sent must have arrived.
-    pub fn end(self, host: &Host) -> Result<()> {
-        host.sh_ok("touch /tmp/enough")?;
-        let (status, output) = self.0.end(3 * LIMIT)?;
+    pub fn end(self) -> Result<()> {
+        self.host.sh_ok("touch /tmp/enough")?;
+        let (status, output) = self.job.end(3 * LIMIT)?;
         let lines: Vec<&str> = output.lines().collect();
         ensure!(
             status == 0
